@@ -1,0 +1,387 @@
+"""Runs the selected cases: boots, watches, boots again after a bad end, tells everything.
+
+One thread. Each slot (of -j) has one boot at a time; a Task is the work that one
+kernel still has. A boot that ends badly costs one case: the one that was running,
+or the last one whose result nothing confirmed, or the first that never began.
+"""
+import os
+import selectors
+import shutil
+import signal
+import socket
+import tempfile
+import time
+
+from . import expect, machines, wire
+from .errors import Infrastructure
+from .results import Result
+
+POLL = 0.005  # seconds between two looks at the outputs
+MAX_SILENT = 2  # boots of a kernel without a hello until it is given up
+MAX_FRUITLESS = 3  # boots in a row that brought no result
+
+
+class Task:
+    """The cases of one kernel that have no result yet, in rising order."""
+
+    def __init__(self, kernel, indices, repeat=1, wanted=None):
+        self.kernel = kernel
+        self.pending = list(indices)
+        self.repeat = repeat
+        # The cases whose results were asked for; of others only a bad one is told.
+        self.wanted = set(indices if wanted is None else wanted)
+        self.bad = []  # ids of the cases that neither passed nor were skipped
+        self.silent = 0
+        self.fruitless = 0
+
+
+class Running:
+    """One boot in progress."""
+
+    def __init__(self, task, indices, boot, number, slot, folder):
+        kernel = task.kernel
+        self.task, self.indices, self.boot = task, indices, boot
+        self.number, self.slot, self.folder = number, slot, folder
+        self.session = wire.Session(kernel.build, kernel.arch, len(kernel.cases), indices)
+        self.began = self.moved = time.monotonic()
+        self.ended_at = None  # when the last line came
+        self.case = None  # the case that runs
+        self.case_began = 0.0
+        self.seconds = {}
+        self.results = set()
+        self.fingerprint = {}
+        self.broken = None
+        self.any_case = False
+
+
+class Engine:
+    def __init__(self, target, expectations, record, ui, options):
+        """@options: jobs, isolate, case_timeout, max_time, fail_fast, strict."""
+        self.target = target
+        self.expectations = expectations
+        self.record = record
+        self.ui = ui
+        self.options = options
+        self.limits = target.limits
+        self.stop_reason = None
+        self.trouble = []  # what makes the run untrustworthy: exit status 4
+        self._boots = 0
+        self._running = {}  # slot -> Running
+        self._launchers = {}
+        self._deadline = None
+        self._selector = selectors.DefaultSelector()
+        self._scratch = None
+
+    # -- the run
+
+    def run(self, guard, tasks):
+        """Runs @guard (a Task or None) alone, then @tasks. Every case gets a result."""
+        self._tasks = ([guard] if guard else []) + list(tasks)
+        if self.options.max_time:
+            self._deadline = time.monotonic() + self.options.max_time
+        handlers = self._catch_signals()
+        try:
+            self._scratch = tempfile.mkdtemp(prefix="vmxt-")
+            if guard:
+                self._run_tasks([guard])
+                self._check_guard(guard)
+            self._run_tasks(tasks)
+        except OSError as error:
+            self._fail(f"{error.filename or 'system'}: {error.strerror}")
+        except Infrastructure as error:
+            self._fail(str(error))
+        finally:
+            self._wind_up()
+            self._restore_signals(handlers)
+
+    def _fail(self, text):
+        self.trouble.append(text)
+        self.stop_reason = self.stop_reason or text
+
+    def _check_guard(self, guard):
+        if guard.bad and not self.stop_reason:
+            names = ", ".join(guard.bad[:3]) + (", ..." if len(guard.bad) > 3 else "")
+            self._fail(f"broken target: {guard.kernel.name} did not pass ({names})")
+
+    def _run_tasks(self, tasks):
+        waiting = list(tasks)
+        while (waiting or self._running) and not self.stop_reason:
+            while waiting and len(self._running) < self.options.jobs:
+                self._start(waiting.pop(0))
+            self._wait()
+            for running in list(self._running.values()):
+                if self._watch(running):
+                    if running.task.pending and not self.stop_reason:
+                        waiting.insert(0, running.task)
+            if self._deadline and time.monotonic() > self._deadline:
+                self.stop_reason = f"the run's time limit of {self.options.max_time:g} s"
+
+    def _start(self, task):
+        indices = machines.fitting(task.pending)
+        if self.options.isolate:
+            indices = indices[:1]
+        slot = next(s for s in range(self.options.jobs) if s not in self._running)
+        launcher = self._launchers.setdefault(slot, machines.Launcher(self.target))
+        self._boots += 1
+        folder = os.path.join(self._scratch, str(self._boots))
+        os.mkdir(folder)
+        boot = launcher.start(task.kernel, indices, folder)
+        running = Running(task, indices, boot, self._boots, slot, folder)
+        self._running[slot] = running
+        if boot.pidfd >= 0:
+            self._selector.register(boot.pidfd, selectors.EVENT_READ)
+        self.record.event(
+            "boot",
+            boot=running.number,
+            kernel=task.kernel.name,
+            cases=machines.ranges.text_of(indices),
+            command=boot.launch.argv,
+        )
+        self.ui.boot(running)
+
+    def _wait(self):
+        if not self._running:
+            return
+        for key, _events in self._selector.select(POLL):
+            if key.data == "wake":
+                self._wake.recv(64)
+        self.ui.tick()
+
+    # -- one boot
+
+    def _watch(self, running):
+        """Looks at one boot; True when it is over and settled."""
+        boot, session = running.boot, running.session
+        exited = boot.exited()  # before reading, so that nothing is missed
+        data = boot.read()
+        self._feed(running, data)
+        now = time.monotonic()
+        if len(boot.data) > self.limits["stream"] * 1024:
+            return self._finish(running, "flood", f"more than {self.limits['stream']} KiB of output")
+        if running.broken:
+            return self._finish(running, "broken", running.broken.text)
+        if exited and not data:
+            return self._finish(running, "end" if session.ended else "crash", "")
+        if session.ended:
+            running.ended_at = running.ended_at or now
+            if now - running.ended_at > self.limits["grace"]:
+                return self._finish(running, "end", "")
+            return False
+        late = self._late(running, now)
+        return self._finish(running, "timeout", late) if late else False
+
+    def _late(self, running, now):
+        limit = self.options.case_timeout or self.limits["case"]
+        if now - running.began > self.limits["boot"]:
+            return f"the boot took more than {self.limits['boot']:g} s"
+        if running.case is not None:
+            if now - running.case_began > limit:
+                return f"no result after {limit:g} s"
+        elif running.any_case:
+            if now - running.moved > limit:
+                return f"no line for {limit:g} s after a result"
+        elif now - running.began > self.limits["start"]:
+            return f"no case began within {self.limits['start']:g} s"
+        return None
+
+    def _feed(self, running, data):
+        for event in running.session.feed(data):
+            self._event(running, event)
+        if running.case is not None and running.session.running is None:
+            # Its result came, and waits for the line that confirms it.
+            running.moved = time.monotonic()
+            running.seconds[running.case] = running.moved - running.case_began
+            running.case = None
+
+    def _event(self, running, event):
+        if isinstance(event, wire.Start):
+            running.case, running.case_began = event.case, time.monotonic()
+            running.any_case = True
+            self.ui.case(running, running.task.kernel.cases[event.case])
+        elif isinstance(event, wire.Result):
+            if running.case == event.case:
+                running.seconds[event.case] = time.monotonic() - running.case_began
+            self._result(running, event.case, event.outcome, event.reason, event.details)
+        elif isinstance(event, wire.Fingerprint):
+            running.fingerprint[event.key] = event.value
+        elif isinstance(event, wire.Broken):
+            running.broken = event
+
+    def _result(self, running, index, raw, reason, details, log=""):
+        task = running.task
+        case = task.kernel.cases[index]
+        if index in task.pending:
+            task.pending.remove(index)
+        running.results.add(index)
+        if raw == "error" and not reason:
+            reason = next((text for key, text in details if key == "note"), "")
+        result = Result(case, raw, raw, reason, details, running.seconds.get(index, 0.0))
+        result.boot, result.repeat, result.log = running.number, task.repeat, log
+        if raw not in ("pass", "skip"):
+            task.bad.append(case.id)
+        elif index not in task.wanted:
+            return
+        self._publish(result, running.fingerprint)
+
+    def _publish(self, result, fingerprint):
+        facts = {**self.record.fingerprint, **fingerprint}
+        facts.update(cpu=self.target.cpu, arch=self.options.arch)
+        outcome, entry = self.expectations.judge(result.case.id, result.raw, facts)
+        result.outcome, result.expectation = outcome, entry
+        result.ok = expect.is_ok(outcome, entry, self.options.strict)
+        self.record.result(result, self.target.variant)
+        self.ui.result(result)
+        if self.options.fail_fast and not result.ok and not self.stop_reason:
+            self.stop_reason = f"--fail-fast after {result.case.id}"
+
+    # -- the end of a boot
+
+    def _finish(self, running, kind, text):
+        """Ends the boot, settles what it leaves, and frees its slot."""
+        boot, task = running.boot, running.task
+        if boot.pidfd >= 0:
+            self._selector.unregister(boot.pidfd)
+        rest = boot.stop()
+        self._feed(running, rest)
+        if running.broken and kind in ("end", "crash", "timeout"):
+            kind, text = "broken", running.broken.text
+        if kind == "crash":
+            text = f"the target ended before the kernel did ({boot.how_it_ended()})"
+        log = boot.target_log()
+        del self._running[running.slot]
+        if kind not in ("end", "stopped") and _is_full(self._scratch):
+            raise Infrastructure(f"{self._scratch}: the disk is full")
+        try:
+            self._settle(running, kind, text, log)
+        finally:
+            self._note_fingerprint(running)
+            logs = self.record.boot_logs(running.number, task.kernel.name, boot.data, log)
+            self.record.event(
+                "boot-end",
+                boot=running.number,
+                end=kind,
+                text=text,
+                seconds=round(time.monotonic() - running.began, 3),
+                bytes=len(boot.data),
+                logs=logs,
+            )
+            shutil.rmtree(running.folder, ignore_errors=True)
+            self.ui.boot_end(running, kind)
+        return True
+
+    def _note_fingerprint(self, running):
+        if running.fingerprint and running.fingerprint != self.record.fingerprint:
+            if not self.record.fingerprint:
+                self.record.fingerprint = running.fingerprint
+            self.record.event("fingerprint", boot=running.number, values=running.fingerprint)
+
+    def _settle(self, running, kind, text, log):
+        """Decides what a boot that is over means for its cases."""
+        task, session = running.task, running.session
+        culprit, details = session.running, session.details
+        last = session.close()
+        if kind in ("end", "stopped"):
+            for event in last:
+                self._event(running, event)
+            if running.results:
+                task.fruitless = 0
+            elif kind == "end":
+                self._blame_first(running, "not-run", "the kernel ended before it")
+            return
+        excerpt = "\n".join(log.splitlines()[-15:])
+        outcome = kind if kind in ("crash", "timeout") else "error"
+        if kind == "broken":
+            broken = running.broken
+            text = f"protocol error: {text}" if broken.kind == "protocol" else text
+            culprit, details = broken.blamed, broken.details
+            again = running.results.intersection(broken.void)
+            running.results -= again
+            task.pending = sorted(again.union(task.pending))
+        elif culprit is None and last:
+            culprit, details = last[0].case, last[0].details
+            text += f" (after the case's result, {last[0].outcome}, and before the next line)"
+        if culprit is not None:
+            task.fruitless = 0
+            self._result(running, culprit, outcome, text, details, excerpt)
+        elif running.results:
+            task.fruitless = 0
+        elif session.started:
+            self._blame_first(running, outcome, f"{text} (before the case began)", excerpt)
+        else:
+            task.silent += 1
+            if task.silent >= MAX_SILENT or kind == "timeout":
+                self._give_up(running, f"{task.kernel.name} never said hello: {text}", excerpt)
+
+    def _blame_first(self, running, outcome, text, log=""):
+        """A boot brought no result at all: its first case pays, so that others can run."""
+        task = running.task
+        self._result(running, running.indices[0], outcome, text, [], log)
+        task.fruitless += 1
+        if task.fruitless >= MAX_FRUITLESS:
+            name = task.kernel.name
+            self._give_up(running, f"{name} began no case in {MAX_FRUITLESS} boots: {text}", log)
+
+    def _give_up(self, running, text, log):
+        self.trouble.append("\n  ".join([text, *log.splitlines()[-6:]]))
+        running.task.bad.append("no result")
+        self._drop(running.task, text, running.number)
+
+    def _drop(self, task, reason, boot=0):
+        """Gives every case that the task still has the outcome not-run."""
+        for index in task.pending:
+            if index in task.wanted:
+                result = Result(task.kernel.cases[index], "not-run", "not-run", reason)
+                result.repeat, result.boot = task.repeat, boot
+                self._publish(result, {})
+        task.pending = []
+
+    def _wind_up(self):
+        """Ends what runs, names what did not run, removes what was made."""
+        for running in list(self._running.values()):
+            try:
+                self._finish(running, "stopped", self.stop_reason or "stopped")
+            except (Infrastructure, OSError) as error:
+                self.trouble.append(str(error))
+                running.boot.stop()
+                self._running.pop(running.slot, None)
+        for launcher in self._launchers.values():
+            launcher.close()
+        for task in self._tasks:
+            try:
+                self._drop(task, self.stop_reason or "stopped")
+            except Infrastructure as error:
+                self.trouble.append(str(error))
+        self._selector.close()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    # -- signals
+
+    def _catch_signals(self):
+        self._wake, writer = socket.socketpair()
+        self._wake.setblocking(False)
+        writer.setblocking(False)
+        self._selector.register(self._wake, selectors.EVENT_READ, "wake")
+        self._writer = writer
+        old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        old = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            old[number] = signal.signal(number, self._signalled)
+        return old_fd, old
+
+    def _signalled(self, number, _frame):
+        if not self.stop_reason:
+            self.stop_reason = f"stopped by {signal.Signals(number).name}"
+            self.trouble.append(self.stop_reason)
+
+    def _restore_signals(self, handlers):
+        old_fd, old = handlers
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(old_fd)
+        self._wake.close()
+        self._writer.close()
+
+
+def _is_full(folder):
+    return shutil.disk_usage(folder).free < 1 << 16

@@ -1,0 +1,147 @@
+"""What a target file says (configs/targets/NAME.toml), and whether this machine has it."""
+import os
+import shutil
+
+from .config import Document
+from .errors import UsageError
+
+TOP = {
+    "title": (str, ...),
+    "kind": (("bochs", "qemu", "command"), ...),
+    "expectations": ([str], None),
+    "needs_kvm_vmx": (bool, False),
+    "bochs": (dict, None),
+    "qemu": (dict, None),
+    "command": (dict, None),
+    "limits": (dict, None),
+}
+
+KINDS = {
+    "bochs": {
+        "binary": (str, "bochs"),
+        "cpu": (str, ...),
+        "models": ([str], ()),
+        "ips": (int, 1000000),
+        "memory": (int, 64),
+        "extra": ([str], ()),
+    },
+    "qemu": {
+        "binary": (str, "qemu-system-x86_64"),
+        "accel": (("tcg", "kvm"), ...),
+        "machine": (str, "pc"),
+        "cpu": (str, "max"),
+        "models": ([str], ()),
+        "memory": (int, 64),
+        "boot": (("bios", "kernel"), "bios"),
+        "output": (("uart", "e9"), "uart"),
+        "extra": ([str], ()),
+    },
+    "command": {
+        "command": ([str], ...),
+        "output": (("file", "pipe", "stdout"), "file"),
+        "cpu": (str, ""),
+        "models": ([str], ()),
+        "memory": (int, 64),
+    },
+}
+
+LIMITS = {
+    "case": (float, 10.0),  # seconds a case may take
+    "start": (float, 20.0),  # seconds from the start to the first case, or between two
+    "boot": (float, 600.0),  # seconds a whole boot may take
+    "grace": (float, 2.0),  # seconds from the last line to the process's end
+    "stream": (int, 4096),  # KiB of output a boot may make
+    "processors": (int, 4),  # the most that the target can have
+}
+
+# The environment variable that names another binary of the same target.
+BINARY_VARIABLES = {"bochs": "BOCHS", "qemu": "QEMU"}
+
+
+class Target:
+    """One target: its name, the checked content of its file, the chosen variant."""
+
+    def __init__(self, path, cpu=None):
+        document = Document(path)
+        top = document.check(document.data, TOP)
+        self.name = os.path.basename(path).removesuffix(".toml")
+        self.path = path
+        self.title = top["title"]
+        self.kind = top["kind"]
+        self.needs_kvm_vmx = top["needs_kvm_vmx"]
+        self.expectations = top["expectations"]
+        for kind in KINDS:
+            if kind != self.kind and top[kind] is not None:
+                raise document.error(f"a target of kind {self.kind!r} has no [{kind}]", kind)
+        if top[self.kind] is None:
+            raise document.error(f"the table [{self.kind}] is missing")
+        self.options = document.check(top[self.kind], KINDS[self.kind], self.kind)
+        self.limits = document.check(top["limits"] or {}, LIMITS, "limits")
+        for key, value in self.limits.items():
+            if value <= 0:
+                raise document.error(f"{key!r} must be above 0", "limits", key)
+        if self.kind == "command" and not self.options["command"]:
+            raise document.error("'command' must not be empty", "command", "command")
+        self.default_cpu = self.options["cpu"]
+        self.cpu = cpu or self.default_cpu
+        if cpu and self.kind == "command" and not self._takes_cpu():
+            raise UsageError(f"the target {self.name} has no CPU models to choose")
+
+    def _takes_cpu(self):
+        return any("{cpu}" in word for word in self.options["command"])
+
+    @property
+    def variant(self):
+        """The target's name, with its CPU model where that is not the usual one."""
+        return self.name if self.cpu == self.default_cpu else f"{self.name}-{self.cpu}"
+
+    @property
+    def binary(self):
+        if self.kind == "command":
+            return self.options["command"][0]
+        return os.environ.get(BINARY_VARIABLES[self.kind]) or self.options["binary"]
+
+    def unavailable(self):
+        """Why this machine cannot start the target; None where it can."""
+        binary = self.binary
+        if "{" not in binary and not shutil.which(binary):
+            return f"{binary} is not installed"
+        if self.kind == "qemu" and self.options["accel"] == "kvm":
+            from . import kvm
+
+            reason = kvm.unusable()
+            if not reason and self.needs_kvm_vmx:
+                reason = kvm.without_vmx()
+            return reason
+        return None
+
+
+def folder(configs):
+    return os.path.join(configs, "targets")
+
+
+def names(configs):
+    try:
+        found = os.listdir(folder(configs))
+    except OSError as error:
+        raise UsageError(f"{folder(configs)}: {error.strerror}") from error
+    return sorted(n.removesuffix(".toml") for n in found if n.endswith(".toml"))
+
+
+def find(configs, name, cpu=None):
+    """The target called @name; a name that ends in .toml is a file of its own."""
+    if name.endswith(".toml"):
+        return Target(name, cpu)
+    path = os.path.join(folder(configs), f"{name}.toml")
+    if not os.path.exists(path):
+        raise UsageError(f"no target {name!r} (there are: {', '.join(names(configs))})")
+    return Target(path, cpu)
+
+
+def default(configs, cpu=None):
+    """The best target here: nested KVM where KVM really offers VMX, else Bochs."""
+    if "kvm" in names(configs):
+        target = find(configs, "kvm", cpu)
+        if target.unavailable() is None:
+            return target
+    return find(configs, "bochs", cpu)
