@@ -183,6 +183,32 @@ def test_forged_results_are_void_when_the_kernel_goes_on():
     assert results(events) == {0: "pass", 1: "error"}
 
 
+def strays(number):
+    """A good stream with one line of an old @number before the result of case 2."""
+    lines = honest("ppppp")
+    real = stream(lines).splitlines(True)
+    at = lines.index("R 2 p")
+    return real[:at] + [line(number, "R 4 p")] + real[at:]
+
+
+def test_a_stray_line_costs_the_running_case_only():
+    for number in range(9):
+        events = play(session("ppppp"), b"".join(strays(number)))
+        assert results(events) == {0: "pass", 1: "pass", 2: "error"}, number
+
+
+def test_a_stray_line_at_the_end_leaves_doubt():
+    events = play(session("ppppp"), b"".join(strays(6)[:9]))
+    assert results(events) == {0: "pass", 2: "error"}
+
+
+def test_restart_costs_the_running_case_only():
+    lines = stream(honest("ppp")).splitlines(True)
+    events = play(session("ppp"), b"".join(lines[:6] + lines))
+    assert results(events) == {0: "pass", 1: "error"}
+    assert events[-1].kind == "restart"
+
+
 def test_long_lines_and_memory():
     framer = wire.Framer()
     framer.feed(b"@" * 1000000)

@@ -243,6 +243,8 @@ class Engine:
             self._selector.unregister(boot.pidfd)
         rest = boot.stop()
         self._feed(running, rest)
+        for event in running.session.resolve():
+            self._event(running, event)
         if running.broken and kind in ("end", "crash", "timeout"):
             kind, text = "broken", running.broken.text
         if kind == "crash":
@@ -293,6 +295,7 @@ class Engine:
         if kind == "broken":
             broken = running.broken
             text = f"protocol error: {text}" if broken.kind == "protocol" else text
+            outcome = "crash" if broken.kind == "restart" else "error"
             culprit, details = broken.blamed, broken.details
             again = running.results.intersection(broken.void)
             running.results -= again

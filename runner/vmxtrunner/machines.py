@@ -22,7 +22,7 @@ def processors_for(cases, most):
     """The number of processors that @cases need (tokens cpus-N), at most @most."""
     need = 1
     for case in cases:
-        for token in case.needs:
+        for token in "|".join(case.needs).split("|"):
             if token.startswith("cpus-") and token[5:].isdigit():
                 need = max(need, int(token[5:]))
     return min(need, most)

@@ -137,7 +137,8 @@ def repeat_command(options, target, result):
         words += ["--cpu", options.cpu]
     if options.arch != "x86_64":
         words += ["--arch", options.arch]
-    if options.build:
+    usual = os.path.join(ROOT, "build", options.arch)
+    if options.build and os.path.abspath(options.build) != usual:
         words += ["--build", options.build]
     if options.kernels:
         words += ["--kernels", options.kernels]

@@ -70,7 +70,7 @@ def _property(key, value, context):
     if key == "rule":
         return lambda case: any(map(whole, case.rules))
     if key == "need":
-        return lambda case: any(map(whole, case.needs))
+        return lambda case: any(whole(n) for need in case.needs for n in (need, *need.split("|")))
     if key == "last":
         return _last(value, context)
     return None

@@ -30,6 +30,7 @@ Start = namedtuple("Start", "case")
 Result = namedtuple("Result", "case outcome reason details")
 # The kernel gave up or broke the protocol. @blamed: the case that it costs, or
 # None; @details: what that case had said; @void: cases whose results no longer count.
+# @kind: "protocol", "gave-up" or "restart" (the machine began anew by itself).
 Broken = namedtuple("Broken", "kind text blamed details void")
 End = namedtuple("End", "complete")
 
@@ -91,6 +92,7 @@ class Session:
         self._pending = None  # the unconfirmed Result
         self._reported = {}  # case -> number of its R line
         self._counts = {"pass": 0, "fail": 0, "skip": 0, "error": 0}
+        self._suspect = None  # number of a line that came again
         self._events = []
 
     @property
@@ -107,10 +109,19 @@ class Session:
         events, self._events = self._events, []
         return events
 
-    def close(self):
-        """The stream has ended: the result that waits for its confirmation, if any."""
-        self._confirm()
+    def resolve(self):
+        """The stream has ended: what a line that came again must mean then."""
+        if self._suspect is not None and not self.over:
+            self._break(self._again(), self._suspect, forged_before=None)
         events, self._events = self._events, []
+        return events
+
+    def close(self):
+        """The result that waits for its confirmation, if any; nothing counts any more."""
+        events = self.resolve()
+        if self._pending:
+            events.append(self._pending)
+            self._pending = None
         self.over = True
         return events
 
@@ -120,8 +131,13 @@ class Session:
             self._pending = None
 
     def _line(self, number, body):
+        if self._suspect is not None:
+            # Which of the two lines of one number was the kernel's? The one that
+            # it now goes on from.
+            self._break(self._again(), self._suspect, number == self._suspect + 1)
+            return
         if number != self._next:
-            self._break(f"line {number:x} where line {self._next:x} must come", number)
+            self._out_of_order(number, body)
             return
         self._next += 1
         if self.ended:
@@ -135,11 +151,27 @@ class Session:
         if problem:
             self._break(f"{problem}: {body!r}", number)
 
-    def _break(self, text, number, kind="protocol"):
-        """The stream cannot be believed from line @number on."""
+    def _out_of_order(self, number, body):
+        if number > self._next:
+            self._break(f"line {number:x} where line {self._next:x} must come", number)
+        elif number == 0 and _HELLO.fullmatch(body):
+            self._break("the machine restarted", self._next, kind="restart")
+        else:
+            self._suspect = number
+
+    def _again(self):
+        return f"line {self._suspect:x} came again where line {self._next:x} must come"
+
+    def _break(self, text, number, forged_before=False, kind="protocol"):
+        """The stream cannot be believed any more.
+
+        @forged_before: the lines from @number on were not the kernel's. None: perhaps.
+        """
         self.over = True
-        void = tuple(c for c, line in sorted(self._reported.items()) if line >= number)
-        if void:
+        void = ()
+        if forged_before is not False:
+            void = tuple(c for c, line in sorted(self._reported.items()) if line >= number)
+        if void and forged_before:
             blamed = void[0]
         elif self.running is not None:
             blamed = self.running
@@ -148,7 +180,7 @@ class Session:
         details = self._details if blamed == self.running else []
         if self._pending and self._pending.case == blamed:
             details = self._pending.details
-        if self._pending and self._pending.case != blamed and self._pending.case not in void:
+        elif self._pending and self._pending.case not in void:
             self._confirm()
         self._pending = None
         self._events.append(Broken(kind, text, blamed, details, void))
@@ -226,7 +258,7 @@ class Session:
         return None
 
     def _give_up(self, number, body):
-        self._break(unescape(body[1:].strip()) or "the kernel gave up", number + 1, "gave-up")
+        self._break(unescape(body[1:].strip()) or "the kernel gave up", number, kind="gave-up")
 
     def _end(self, number, body):
         match = _END.fullmatch(body)
