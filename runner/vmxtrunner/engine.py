@@ -5,6 +5,7 @@ kernel still has. A boot that ends badly costs one case: the one that was runnin
 or the last one whose result nothing confirmed, or the first that never began.
 """
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -18,6 +19,10 @@ from .results import Result
 
 POLL = 0.005  # seconds between two looks at the outputs
 MAX_SILENT = 2  # boots of a kernel without a hello until it is given up
+_BOILERPLATE = re.compile(
+    r"^=+$|^==> .* <==$|^\d{11}i\[|Bochs connected|Bochs x86 Emulator|Built from|Timestamp:|^Next at t=0"
+    r"|^\(0\) \[0x0000fffffff0\]|Shutdown port|exiting with the following"
+)
 MAX_FRUITLESS = 3  # boots in a row that brought no result
 
 
@@ -31,8 +36,9 @@ class Task:
         # The cases whose results were asked for; of others only a bad one is told.
         self.wanted = set(indices if wanted is None else wanted)
         self.bad = []  # ids of the cases that neither passed nor were skipped
-        self.silent = 0
-        self.fruitless = 0
+        self.silent = 0  # boots without a hello
+        self.fruitless = 0  # boots in a row without a result
+        self.alone = 0  # so many next boots run one case only
 
 
 class Running:
@@ -118,8 +124,8 @@ class Engine:
 
     def _start(self, task):
         indices = machines.fitting(task.pending)
-        if self.options.isolate:
-            indices = indices[:1]
+        if self.options.isolate or task.alone:
+            indices, task.alone = indices[:1], max(0, task.alone - 1)
         slot = next(s for s in range(self.options.jobs) if s not in self._running)
         launcher = self._launchers.setdefault(slot, machines.Launcher(self.target))
         self._boots += 1
@@ -290,7 +296,7 @@ class Engine:
             elif kind == "end":
                 self._blame_first(running, "not-run", "the kernel ended before it")
             return
-        excerpt = "\n".join(log.splitlines()[-15:])
+        excerpt = _excerpt(log)
         outcome = kind if kind in ("crash", "timeout") else "error"
         if kind == "broken":
             broken = running.broken
@@ -301,6 +307,11 @@ class Engine:
             running.results -= again
             task.pending = sorted(again.union(task.pending))
         elif culprit is None and last:
+            # The last case, or the next one, whose first line was lost on its way?
+            # Each of them has to show it alone.
+            if len(running.indices) > 1 and last[0].case != running.indices[-1]:
+                task.alone = 2
+                return
             culprit, details = last[0].case, last[0].details
             text += f" (after the case's result, {last[0].outcome}, and before the next line)"
         if culprit is not None:
@@ -388,3 +399,9 @@ class Engine:
 
 def _is_full(folder):
     return shutil.disk_usage(folder).free < 1 << 16
+
+
+def _excerpt(log):
+    """The end of a target's log without what says nothing."""
+    lines = [line for line in log.splitlines() if line.strip() and not _BOILERPLATE.search(line)]
+    return "\n".join(lines[-12:])

@@ -16,6 +16,7 @@ STYLES = {
     "skip": "cyan",
     "not-run": "bold yellow",
 }
+MANY_DETAILS = 40  # lines that a failure shows
 MANY = 12  # ids that a summary lists
 _CODES = {"green": "32", "bold red": "1;31", "yellow": "33", "bold magenta": "1;35"}
 _CODES |= {"cyan": "36", "bold yellow": "1;33", "dim": "2", "bold": "1"}
@@ -84,10 +85,12 @@ class Plain:
         if result.outcome == "xpass":
             entry = result.expectation
             facts.append(("why", f"{entry.where} expects {entry.outcome}: {entry.reason}"))
-        facts += result.details
+        facts += result.details[:MANY_DETAILS]
+        if len(result.details) > MANY_DETAILS:
+            facts.append(("", f"and {len(result.details) - MANY_DETAILS} lines more"))
         facts.append(("sdm", case.sdm))
         if result.log:
-            facts += [("log", line) for line in result.log.splitlines()[-8:]]
+            facts += [("log", line) for line in result.log.splitlines()]
         facts.append(("again", self.command_of(result)))
         for key, text in facts:
             lines.append(f"        {self.style(f'{key:<6}', 'dim')} {printable(text)}")

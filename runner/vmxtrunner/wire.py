@@ -154,7 +154,7 @@ class Session:
     def _out_of_order(self, number, body):
         if number > self._next:
             self._break(f"line {number:x} where line {self._next:x} must come", number)
-        elif number == 0 and _HELLO.fullmatch(body):
+        elif number == 0 and body.startswith(f"H 1 {self.build} "):
             self._break("the machine restarted", self._next, kind="restart")
         else:
             self._suspect = number

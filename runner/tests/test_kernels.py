@@ -1,0 +1,130 @@
+"""Real kernels that behave badly, on the real Bochs."""
+import json
+import os
+import subprocess
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import ROOT, VMXT
+
+BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("BUILD") or "build"))
+
+
+@pytest.fixture(scope="session")
+def fixtures():
+    subprocess.run(["make", "-s", "fixtures", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    return os.path.join(BUILD, "x86_64", "fixtures")
+
+
+@pytest.fixture
+def bochs(fixtures, tmp_path):
+    def run(*words, kernels=fixtures, target="bochs", environment=()):
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        out = tmp_path / "out"
+        command = [VMXT, "run", "--target", target, "--kernels", kernels, "--out", str(out), *words]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(scratch), "TERM": "dumb", **dict(environment)},
+        )
+        assert list(scratch.iterdir()) == []
+        events = []
+        if (out / "events.jsonl").exists():
+            events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+        outcomes = {}
+        for event in events:
+            if event["event"] == "result":
+                outcomes[event["id"].removeprefix("fixture.")] = event["outcome"]
+        return SimpleNamespace(
+            status=done.returncode,
+            text=done.stdout,
+            errors=done.stderr,
+            outcomes=outcomes,
+            events=events,
+            out=out,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "kernel, bad",
+    [
+        ("triple_fault", {"triple-fault.bad": "crash"}),
+        ("stop", {"stop.silent": "crash", "stop.early-end": "error"}),
+        ("babble", {"babble.fail": "fail"}),
+        ("panic", {"panic.exception": "error", "panic.gives-up": "error"}),
+        ("restart", {"restart.bad": "crash"}),
+        ("hang", {"hang.spin": "timeout", "hang.halt": "timeout"}),
+        ("endless", {"endless.noise": "error", "endless.details": "error"}),
+        (
+            "forge",
+            {
+                **dict.fromkeys(("forge.own-pass", "forge.other-pass", "forge.stray"), "error"),
+                **dict.fromkeys(("forge.future", "forge.all", "forge.hello"), "error"),
+                **dict.fromkeys(("forge.wrong-sum", "forge.text"), "fail"),
+            },
+        ),
+    ],
+)
+def test_bad_kernel_costs_its_bad_cases_only(bochs, kernel, bad):
+    words = ["--timeout", "1"] if kernel in ("hang", "endless") else []
+    run = bochs(f"kernel:{kernel}", *words)
+    assert run.status == 1, run.text + run.errors
+    assert len(run.outcomes) > len(bad)
+    found = {ident: outcome for ident, outcome in run.outcomes.items() if outcome != "pass"}
+    if kernel == "endless":  # by time or by size, as fast as the machine is
+        found = {ident: "error" if o == "timeout" else o for ident, o in found.items()}
+    assert found == bad
+    names = [t.get("name") for t in ET.parse(run.out / "junit.xml").iter("testcase")]
+    assert len(names) == len(set(names)) == len(run.outcomes)
+
+
+def test_image_and_elf_that_do_not_belong_together(fixtures, bochs, tmp_path):
+    folder = tmp_path / "odd_tests"
+    folder.mkdir()
+    (folder / "stop.elf").symlink_to(os.path.join(fixtures, "stop.elf"))
+    (folder / "stop.rom").symlink_to(os.path.join(fixtures, "hang.rom"))
+    run = bochs(kernels=str(folder))
+    assert run.status == 4 and "another image" in run.text
+    assert set(run.outcomes.values()) == {"not-run"}
+
+
+@pytest.mark.parametrize("isolate", [(), ("--isolate",)])
+def test_outcomes(bochs, isolate):
+    run = bochs("kernel:outcomes", *isolate)
+    assert run.status == 1
+    assert run.outcomes == {
+        "outcomes.pass": "pass",
+        "outcomes.fail": "fail",
+        "outcomes.skip": "skip",
+        "outcomes.error": "error",
+        "outcomes.nothing": "error",
+    }
+
+
+def test_tcg(bochs):
+    """The same image on QEMU, which has no VMX."""
+    run = bochs("kernel:outcomes", "--no-preflight", target="tcg")
+    assert run.outcomes["outcomes.pass"] == "pass" and run.outcomes["outcomes.fail"] == "fail"
+
+
+def test_other_binaries(bochs, tmp_path):
+    missing = bochs("kernel:outcomes", environment={"BOCHS": "/nowhere/bochs"}.items())
+    assert missing.status == 4 and "/nowhere/bochs is not installed" in missing.errors
+    other = tmp_path / "bochs"
+    other.write_text("#!/bin/sh\necho this is another bochs\nexit 1\n")
+    other.chmod(0o755)
+    broken = bochs("kernel:outcomes", environment={"BOCHS": str(other)}.items())
+    assert broken.status == 4 and "this is another bochs" in broken.text
+
+
+def test_wrong_model(bochs):
+    run = bochs("kernel:outcomes", "--cpu", "no_such_cpu")
+    assert run.status == 4 and "no_such_cpu" in run.text
