@@ -20,17 +20,21 @@ sys.path.insert(0, os.path.dirname(TESTS))
 VMXT = os.path.join(ROOT, "runner", "vmxt")
 
 
+def compile_image(folder, name, *options):
+    """An image NAME.elf without a machine, and a ROM that has only its slot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # The path of the source goes into the image: make it the same everywhere.
+    command = ["gcc", "-m64", *options, "-fno-toplevel-reorder", "-nostdlib", "-static"]
+    command += ["-fno-pie", "-no-pie", "-Wl,--build-id", f"-I{ROOT}/lib", "suite.c"]
+    subprocess.run([*command, "-o", str(folder / f"{name}.elf")], cwd=DATA, check=True)
+    (folder / f"{name}.rom").write_bytes(b"VMXT-CMDLINE-01\0".ljust(65536, b"\0"))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def image(tmp_path_factory):
-    """The folder fake_tests with the image suite.elf and a ROM that has only its slot."""
-    folder = tmp_path_factory.mktemp("image") / "fake_tests"
-    folder.mkdir()
-    # The path of the source goes into the image: make it the same everywhere.
-    command = ["gcc", "-m64", "-fno-toplevel-reorder", "-nostdlib", "-static", "-fno-pie", "-no-pie"]
-    command += ["-Wl,--build-id", f"-I{ROOT}/lib", "suite.c", "-o", str(folder / "suite.elf")]
-    subprocess.run(command, cwd=DATA, check=True)
-    (folder / "suite.rom").write_bytes(b"VMXT-CMDLINE-01\0".ljust(65536, b"\0"))
-    return folder
+    """The folder fake_tests with the image suite."""
+    return compile_image(tmp_path_factory.mktemp("image") / "fake_tests", "suite")
 
 
 @pytest.fixture
@@ -51,6 +55,10 @@ class Fake:
         self.output = "file"
         self.expectations = ""
         self.target_extra = ""
+
+    def with_preflight(self):
+        self.image = compile_image(self.folder / "fake_tests", "suite")
+        compile_image(self.image, "preflight", "-DPREFLIGHT")
 
     def write(self, script):
         self.script.write_text(json.dumps(script))

@@ -89,7 +89,7 @@ def test_no_hello_is_infrastructure(fake, boot):
 
 def test_ends_before_a_case(fake):
     run = fake.run({"3": "before"}, check=1)
-    assert run.outcomes == expected(ne="crash", pg="crash")
+    assert run.outcomes == expected(pg="crash")
 
 
 def test_ends_too_early(fake):
@@ -169,3 +169,50 @@ when = { brand = "Real*" }
     assert run.outcomes == expected(first="crash", pe="xfail", ne="xfail", pg="crash")
     run = fake.run({"1": "f", "2": "f"}, check=1)
     assert run.outcomes == expected(pe="xfail", ne="xfail", pg="xpass")
+
+
+def test_preflight_runs_first_and_is_no_result(fake):
+    fake.with_preflight()
+    run = fake.run({}, "fake.cr0", check=0)
+    assert set(run.outcomes) == {"fake.cr0.pe", "fake.cr0.ne", "fake.cr0.pg"}
+    assert [e["kernel"] for e in run.events if e["event"] == "boot"] == [
+        "fake_tests/preflight",
+        "fake_tests/suite",
+    ]
+    run = fake.run({}, "fake.cr0", "--no-preflight", check=0)
+    assert sum(e["event"] == "boot" for e in run.events) == 1
+    run = fake.run({}, check=0)
+    assert len(run.outcomes) == 10
+
+
+@pytest.mark.parametrize("what", ["f", "crash", "hang", "e", "before"])
+def test_broken_target(fake, what):
+    fake.with_preflight()
+    run = fake.run({"preflight": {"1": what}}, "fake.cr0", check=4)
+    assert "broken target" in run.text
+    assert all(run.outcomes[i] == "not-run" for i in ALL[1:4])
+    assert run.outcomes["preflight.second"] != "pass"
+    assert {e["kernel"] for e in run.events if e["event"] == "boot"} == {"fake_tests/preflight"}
+
+
+def test_preflight_that_never_begins(fake):
+    fake.with_preflight()
+    run = fake.run({"preflight": {"boot": "silent"}}, "fake.cr0", check=4)
+    assert set(run.outcomes.values()) == {"not-run"} and len(run.outcomes) == 3
+
+
+def test_known_deviation_in_preflight(fake):
+    fake.with_preflight()
+    fake.expectations = (
+        '[[expect]]\nid = "preflight.second"\noutcome = "fail"\nreason = "x"\nsdm = "y"\n'
+    )
+    run = fake.run({"preflight": {"1": "f"}}, "fake.cr0", check=0)
+    assert len(run.outcomes) == 3
+
+
+def test_strict(fake):
+    assert fake.run({"1": "s"}).status == 0
+    assert fake.run({"1": "s"}, "--strict").status == 1
+    fake.expectations = '[[expect]]\nid = "fake.cr0.pe"\noutcome = "skip"\nreason = "x"\n'
+    assert fake.run({"1": "s"}, "--strict").status == 0
+    assert fake.run({}).outcomes["fake.cr0.pe"] == "xpass"

@@ -1,6 +1,5 @@
 """Expressions, and the registry that they select from."""
 import os
-import subprocess
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from vmxtrunner import registry, selection
 from vmxtrunner.errors import UsageError
 
-from conftest import DATA, ROOT
+from conftest import compile_image
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +85,7 @@ def test_list_file(cases, tmp_path):
 
 @pytest.mark.parametrize("bits, size", [("-m64", 80), ("-m32", 48)])
 def test_registry(tmp_path, bits, size):
-    folder = tmp_path / "some_tests"
-    folder.mkdir()
-    command = ["gcc", bits, "-fno-toplevel-reorder", "-nostdlib", "-static", "-fno-pie", "-no-pie"]
-    command += ["-Wl,--build-id", f"-I{ROOT}/lib", "suite.c", "-o", str(folder / "one.elf")]
-    subprocess.run(command, cwd=DATA, check=True)
+    folder = compile_image(tmp_path / "some_tests", "one", bits)
     cache = str(tmp_path / "cache.json")
     fresh = registry.load([str(folder)], cache)
     assert os.path.exists(cache)

@@ -8,14 +8,13 @@ import os
 import re
 import selectors
 import shutil
-import signal
-import socket
 import tempfile
 import time
 
 from . import expect, machines, wire
 from .errors import Infrastructure
 from .results import Result
+from .signals import Signals
 
 POLL = 0.005  # seconds between two looks at the outputs
 MAX_SILENT = 2  # boots of a kernel without a hello until it is given up
@@ -35,7 +34,7 @@ class Task:
         self.repeat = repeat
         # The cases whose results were asked for; of others only a bad one is told.
         self.wanted = set(indices if wanted is None else wanted)
-        self.bad = []  # ids of the cases that neither passed nor were skipped
+        self.bad = []  # ids of the cases that did not end as expected
         self.silent = 0  # boots without a hello
         self.fruitless = 0  # boots in a row without a result
         self.alone = 0  # so many next boots run one case only
@@ -85,7 +84,7 @@ class Engine:
         self._tasks = ([guard] if guard else []) + list(tasks)
         if self.options.max_time:
             self._deadline = time.monotonic() + self.options.max_time
-        handlers = self._catch_signals()
+        signals = Signals(self._selector, self._stop)
         try:
             self._scratch = tempfile.mkdtemp(prefix="vmxt-")
             if guard:
@@ -98,7 +97,7 @@ class Engine:
             self._fail(str(error))
         finally:
             self._wind_up()
-            self._restore_signals(handlers)
+            signals.close()
 
     def _fail(self, text):
         self.trouble.append(text)
@@ -149,8 +148,8 @@ class Engine:
         if not self._running:
             return
         for key, _events in self._selector.select(POLL):
-            if key.data == "wake":
-                self._wake.recv(64)
+            if key.data:
+                key.data.drain()
         self.ui.tick()
 
     # -- one boot
@@ -223,18 +222,20 @@ class Engine:
             reason = next((text for key, text in details if key == "note"), "")
         result = Result(case, raw, raw, reason, details, running.seconds.get(index, 0.0))
         result.boot, result.repeat, result.log = running.number, task.repeat, log
-        if raw not in ("pass", "skip"):
+        self._judge(result, running.fingerprint)
+        if not result.ok:
             task.bad.append(case.id)
-        elif index not in task.wanted:
-            return
-        self._publish(result, running.fingerprint)
+        if not result.ok or index in task.wanted:
+            self._publish(result)
 
-    def _publish(self, result, fingerprint):
+    def _judge(self, result, fingerprint):
         facts = {**self.record.fingerprint, **fingerprint}
         facts.update(cpu=self.target.cpu, arch=self.options.arch)
         outcome, entry = self.expectations.judge(result.case.id, result.raw, facts)
         result.outcome, result.expectation = outcome, entry
         result.ok = expect.is_ok(outcome, entry, self.options.strict)
+
+    def _publish(self, result):
         self.record.result(result, self.target.variant)
         self.ui.result(result)
         if self.options.fail_fast and not result.ok and not self.stop_reason:
@@ -346,7 +347,7 @@ class Engine:
             if index in task.wanted:
                 result = Result(task.kernel.cases[index], "not-run", "not-run", reason)
                 result.repeat, result.boot = task.repeat, boot
-                self._publish(result, {})
+                self._publish(result)
         task.pending = []
 
     def _wind_up(self):
@@ -369,32 +370,10 @@ class Engine:
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    # -- signals
-
-    def _catch_signals(self):
-        self._wake, writer = socket.socketpair()
-        self._wake.setblocking(False)
-        writer.setblocking(False)
-        self._selector.register(self._wake, selectors.EVENT_READ, "wake")
-        self._writer = writer
-        old_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        old = {}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            old[number] = signal.signal(number, self._signalled)
-        return old_fd, old
-
-    def _signalled(self, number, _frame):
+    def _stop(self, reason):
         if not self.stop_reason:
-            self.stop_reason = f"stopped by {signal.Signals(number).name}"
-            self.trouble.append(self.stop_reason)
-
-    def _restore_signals(self, handlers):
-        old_fd, old = handlers
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(old_fd)
-        self._wake.close()
-        self._writer.close()
+            self.stop_reason = reason
+            self.trouble.append(reason)
 
 
 def _is_full(folder):

@@ -6,6 +6,7 @@ that what was done until then can still be written.
 import errno
 import json
 import os
+import resource
 import time
 
 from .errors import Infrastructure
@@ -155,7 +156,11 @@ class Record:
     def finish(self, status, seconds):
         self.release()
         counts = counts_of(self.results.values())
-        self.event("end", status=status, seconds=round(seconds, 3), counts=counts)
+        cpu = {}
+        for name, who in (("runner", resource.RUSAGE_SELF), ("targets", resource.RUSAGE_CHILDREN)):
+            usage = resource.getrusage(who)
+            cpu[name] = round(usage.ru_utime + usage.ru_stime, 3)
+        self.event("end", status=status, seconds=round(seconds, 3), counts=counts, cpu_seconds=cpu)
         os.close(self._events)
 
     def save(self, name, text):

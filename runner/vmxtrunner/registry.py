@@ -74,7 +74,7 @@ class _Image:
         for start, data in self.sections:
             if start <= address < start + len(data):
                 end = data.index(b"\0", address - start)
-                return data[address - start : end].decode("ascii")
+                return data[address - start : end].decode("utf-8")
         raise ValueError(f"no string at address {address:#x}")
 
 

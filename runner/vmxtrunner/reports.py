@@ -48,12 +48,17 @@ def _properties(result):
         yield "expectation", result.expectation.where
 
 
+def _message(result):
+    if result.outcome == "xpass":
+        return f"passes, although {result.expectation.where} expects {result.expectation.outcome}"
+    return result.headline() or result.outcome
+
+
 def _test_case(result, record, command):
     from junit_xml import TestCase
 
     case = result.case
-    message = result.headline() or result.outcome
-    attached = [record.path(name) for name in record.logs.get(result.boot, ())]
+    message = _message(result)
     test = TestCase(
         _name(result),
         classname=case.kernel.replace("/", "."),
@@ -68,14 +73,13 @@ def _test_case(result, record, command):
     elif result.outcome == "xfail":
         test.add_skipped_info(message=f"expected to fail: {result.expectation.reason}", output=body)
     elif result.outcome in ("fail", "xpass"):
-        if result.outcome == "xpass":
-            message = f"passes, although {result.expectation.where} expects otherwise"
         test.add_failure_info(message=message, output=body, failure_type=result.outcome)
     elif result.outcome != "pass":
         test.add_error_info(message=message, output=body, error_type=result.outcome)
-    if attached and result.outcome not in AS_EXPECTED:
+    if result.outcome not in AS_EXPECTED:
         # The form in which GitLab and Jenkins' attachments plugin find files.
-        test.stdout = "\n".join(f"[[ATTACHMENT|{os.path.abspath(path)}]]" for path in attached)
+        logs = [os.path.abspath(record.path(name)) for name in record.logs.get(result.boot, ())]
+        test.stdout = "\n".join(f"[[ATTACHMENT|{path}]]" for path in logs)
     return test
 
 
@@ -105,7 +109,9 @@ def junit(record, name, properties, command_of):
             child.attrib.setdefault("time", "0")
         for key in totals:
             totals[key] += int(element.get(key, 0))
-        seconds += float(element.get("time", 0))
+        spent = sum(result.seconds for result in results)
+        element.set("time", f"{spent:.3f}")
+        seconds += spent
         top.append(element)
     top.attrib.update({key: str(value) for key, value in totals.items()})
     top.set("time", f"{seconds:.3f}")
@@ -132,7 +138,7 @@ def _ktap_line(number, result):
     }.get(result.outcome, "")
     lines = []
     if result.outcome in ("fail", "xpass"):
-        lines.append(f"# {result.outcome}: {result.headline()}")
+        lines.append(f"# {result.outcome}: {_message(result)}")
         lines += [f"# {line}" for line in details_text(result).splitlines()]
     lines.append(f"{good} {number} {_name(result)}{directive}".rstrip())
     return lines

@@ -33,7 +33,8 @@ def run(options):
 
     record = Record(out, len(cases) * options.repeat)
     screen = ui.choose()
-    screen.command_of = lambda result: repeat_command(options, target, result)
+    again = repeat_command(options, target)
+    screen.command_of = lambda result: f"{again} ={result.case.id}"
     jobs = options.jobs or os.cpu_count() or 1
     engine = Engine(
         target,
@@ -130,8 +131,8 @@ class _Times:
             pass
 
 
-def repeat_command(options, target, result):
-    """The one command that runs the case of @result again."""
+def repeat_command(options, target):
+    """The command that runs again, without the case's id."""
     words = [relative(sys.argv[0]), "run", "--target", options.target or target.name]
     if options.cpu:
         words += ["--cpu", options.cpu]
@@ -144,7 +145,7 @@ def repeat_command(options, target, result):
         words += ["--kernels", options.kernels]
     if options.timeout:
         words += ["--timeout", f"{options.timeout:g}"]
-    return shlex.join([*words, f"={result.case.id}"])
+    return shlex.join(words)
 
 
 def _conclude(suite, options, target, expectations, record, engine, screen, began):

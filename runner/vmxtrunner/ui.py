@@ -80,7 +80,7 @@ class Plain:
         label = self.style(f"{result.outcome.upper():<7}", STYLES[result.outcome])
         lines = [f"{label} {self.style(case.id, 'bold')}{repeat}  [{case.kernel}]"]
         facts = [("", case.title)]
-        if result.reason:
+        if result.reason and ("note", result.reason) not in result.details:
             facts.append(("why", result.reason))
         if result.outcome == "xpass":
             entry = result.expectation

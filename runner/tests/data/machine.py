@@ -43,6 +43,7 @@ def main():
     rom, elf, serial, script = sys.argv[1:5]
     with open(script, encoding="utf-8") as stream:
         script = json.load(stream)
+    script = script.get(os.path.basename(elf).removesuffix(".elf"), script)
     build, arch, cases = registry.read_image(elf)
     wire = Wire(serial)
     boot = script.get("boot")

@@ -4,6 +4,15 @@
 __attribute__((used, section(".vmxt.info")))
 const struct registry_info info = { "VMXTREG1", sizeof(void *), sizeof(struct test_case) };
 
+#ifdef PREFLIGHT
+CASE(sane, .id = "preflight.first", .title = "sane", .sdm = "Basics", .rules = "RULE_P")
+{
+}
+
+CASE(too, .id = "preflight.second", .title = "sane too", .sdm = "Basics", .rules = "RULE_P")
+{
+}
+#else
 struct bit {
         struct row head;
         unsigned bit;
@@ -29,6 +38,8 @@ FAMILY(family, 4, .id = "fake.family", .title = "one of four", .sdm = "VM Exits 
        .rules = "RULE_F")
 {
 }
+
+#endif
 
 void _start(void)
 {
