@@ -98,6 +98,9 @@ static void check_allowed(const struct mode_row *m)
         if (r.kind == VMX_SUCCEED &&
             (m->insn == INSN_VMXON || m->insn == INSN_VMXOFF))
                 vmx_set_operating(m->insn == INSN_VMXON);
+        /* Not in VMX operation with a region that is the case's. */
+        if (m->insn == INSN_VMXON)
+                vmx_off();
 }
 
 void mode_run(const struct test_case *self, unsigned row)

@@ -244,6 +244,7 @@ static void check_done(const struct operand *o, const struct subject *s)
         case INSN_VMXON:
                 vmx_set_operating(true);
                 CHECK_EQ("current-VMCS pointer", current_vmcs(), NO_VMCS);
+                vmx_off();
                 return;
         case INSN_VMPTRLD:
                 CHECK_EQ("current-VMCS pointer", current_vmcs(), s->pointer);
