@@ -44,33 +44,37 @@ void desc_init_idt(void)
         boot_cr4 = (u32)read_cr4();
 }
 
-/* The descriptors as after boot: the TSS is available, not busy. */
+/*
+ * The descriptors as after boot: the TSS is available, not busy. Word by word,
+ * as this is done after every case.
+ */
 static void fill_gdt(struct cpu *cpu)
 {
         ulong tss = (ulong)&cpu->tss;
 
-        memcpy(cpu->gdt, boot_gdt, SEL_TSS);
+        for (unsigned i = 0; i < DESC_ENTRIES; i++)
+                cpu->gdt[i] = i < SEL_TSS / 8 ? boot_gdt[i] : 0;
+        /* The upper half of a 64-bit base below 4 GiB is 0. */
         cpu->gdt[SEL_TSS / 8] = desc_make((u32)tss, TSS_LIMIT,
                                           (u64)TYPE_TSS << 40);
-        /* The upper half of a 64-bit base below 4 GiB is 0. */
-        memset(&cpu->gdt[SEL_TSS / 8 + 1], 0, (1 + DESC_SPARE) * sizeof(u64));
 }
 
 static void fill_tss(struct cpu *cpu)
 {
         ulong block = (ulong)cpu;
 
-        memset(&cpu->tss, 0, sizeof(cpu->tss));
-        cpu->tss.iomap = sizeof(cpu->tss);  /* beyond the limit: none */
+        cpu->tss = (struct tss){
+                .iomap = sizeof(struct tss),  /* beyond the limit: none */
 #ifdef __x86_64__
-        cpu->tss.rsp[0] = block + CPU_STACK_RSP0;
-        cpu->tss.ist[IST_DF - 1] = block + CPU_STACK_DF;
-        cpu->tss.ist[IST_NMI - 1] = block + CPU_STACK_NMI;
-        cpu->tss.ist[IST_MC - 1] = block + CPU_STACK_MC;
+                .rsp[0] = block + CPU_STACK_RSP0,
+                .ist[IST_DF - 1] = block + CPU_STACK_DF,
+                .ist[IST_NMI - 1] = block + CPU_STACK_NMI,
+                .ist[IST_MC - 1] = block + CPU_STACK_MC,
 #else
-        cpu->tss.esp0 = block + CPU_STACK_RSP0;
-        cpu->tss.ss0 = SEL_DATA;
+                .esp0 = block + CPU_STACK_RSP0,
+                .ss0 = SEL_DATA,
 #endif
+        };
 }
 
 void desc_init_cpu(struct cpu *cpu)

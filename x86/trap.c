@@ -7,6 +7,7 @@
 
 volatile u32 irq_count[256];
 static irq_fn *handlers[256];
+static bool irq_used;  /* one of the two is not as irq_reset() leaves it */
 
 /* In trap.S. @catch receives what trap_unwind() needs. */
 bool trap_enter_call(void (*fn)(void *), void *arg, ulong *catch);
@@ -31,6 +32,7 @@ const char *vector_name(unsigned vector)
 void irq_set(unsigned vector, irq_fn *fn)
 {
         handlers[vector] = fn;
+        irq_used = true;
 }
 
 void irq_ignore(__attribute__((unused)) struct trap_frame *frame)
@@ -39,6 +41,9 @@ void irq_ignore(__attribute__((unused)) struct trap_frame *frame)
 
 void irq_reset(void)
 {
+        if (!irq_used)
+                return;
+        irq_used = false;
         memset(handlers, 0, sizeof(handlers));
         memset((void *)irq_count, 0, sizeof(irq_count));
 }
@@ -118,6 +123,7 @@ void trap_handler(struct trap_frame *f)
                 return;
         }
         if (handler_of(vector)) {
+                irq_used = true;
                 irq_count[vector]++;
                 handler_of(vector)(f);
                 end_interrupt(cpu, vector);
