@@ -4,9 +4,16 @@ import os
 import sys
 
 from . import VERSION
-from .errors import BROKEN, VmxtError
+from .errors import BROKEN, OK, VmxtError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+PACKAGES = {
+    "elftools": "python3-pyelftools",
+    "junit_xml": "python3-junit.xml",
+    "rich": "python3-rich",
+    "tomllib": "python3 (3.11 or later)",
+}
 
 SELECTION = """\
 Expressions: words joined by and, or, not and parentheses; words side by side
@@ -111,24 +118,38 @@ def _parser():
     return top
 
 
+def _dispatch(options):
+    if options.command == "run":
+        from .run import run as command
+    else:
+        from . import commands
+
+        command = getattr(commands, f"{options.command}_command")
+    return command(options)
+
+
 def main(argv=None):
     options = _parser().parse_args(argv)
+    status = OK
     try:
-        if options.command == "run":
-            from .run import run as command
-        else:
-            from . import commands
-
-            command = getattr(commands, f"{options.command}_command")
-        status = command(options)
+        status = _dispatch(options)
         sys.stdout.flush()
-        return status
     except VmxtError as error:
         print(f"vmxt: {error}", file=sys.stderr)
-        return error.status
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
-        return BROKEN
+        status = error.status
+    except ModuleNotFoundError as error:
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if not package:
+            raise
+        print(
+            f"vmxt: {sys.executable} has no module {error.name}: install Debian's package {package}"
+            " (`make setup`), and use the system's Python",
+            file=sys.stderr,
+        )
+        status = BROKEN
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         print("vmxt: stopped", file=sys.stderr)
-        return BROKEN
+        status = BROKEN
+    return status

@@ -22,7 +22,10 @@ _BOILERPLATE = re.compile(
     r"^=+$|^==> .* <==$|^\d{11}i\[|Bochs connected|Bochs x86 Emulator|Built from|Timestamp:|^Next at t=0"
     r"|^\(0\) \[0x0000fffffff0\]|Shutdown port|exiting with the following"
 )
-MAX_FRUITLESS = 3  # boots in a row that brought no result
+# Boots in a row in which no case began. A crash may swallow the first line of the
+# case that caused it, and is quick; silence is neither.
+MAX_FRUITLESS = {"crash": 50}
+MAX_FRUITLESS_SLOW = 3
 
 
 class Task:
@@ -332,9 +335,9 @@ class Engine:
         task = running.task
         self._result(running, running.indices[0], outcome, text, [], log)
         task.fruitless += 1
-        if task.fruitless >= MAX_FRUITLESS:
+        if task.fruitless >= MAX_FRUITLESS.get(outcome, MAX_FRUITLESS_SLOW):
             name = task.kernel.name
-            self._give_up(running, f"{name} began no case in {MAX_FRUITLESS} boots: {text}", log)
+            self._give_up(running, f"{name} began no case in {task.fruitless} boots: {text}", log)
 
     def _give_up(self, running, text, log):
         self.trouble.append("\n  ".join([text, *log.splitlines()[-6:]]))

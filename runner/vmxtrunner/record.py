@@ -4,6 +4,7 @@ It keeps its word on a full disk: some space is held back from the start, so
 that what was done until then can still be written.
 """
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -39,6 +40,11 @@ class Record:
     def _prepare(self, reserve):
         logs = os.path.join(self.folder, "logs")
         os.makedirs(logs, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Infrastructure(f"{self.folder}: another run writes there") from None
         old = [os.path.join(self.folder, name) for name in REPORTS]
         old += [os.path.join(logs, n) for n in os.listdir(logs) if n.endswith(".log")]
         for path in old:

@@ -42,12 +42,9 @@ class Kernel:
 class _Image:
     """An ELF file's memory, and the few structures in it."""
 
-    def __init__(self, path):
-        from elftools.elf.elffile import ELFFile  # slow to import, and often not needed
-
+    def __init__(self, path, ELFFile):
         with open(path, "rb") as stream:
             elf = ELFFile(stream)
-            self.arch = "x86_64" if elf.get_machine_arch() == "x64" else "i386"
             self.sections = []
             self.named = {}
             self.build = ""
@@ -105,8 +102,10 @@ def _expand(image, pointer, fields, strings):
 
 def read_image(path):
     """(build id, architecture, cases) of the image at @path."""
+    from elftools.elf.elffile import ELFFile  # slow to import, and often not needed
+
     try:
-        image = _Image(path)
+        image = _Image(path, ELFFile)
         info = image.named[".vmxt.info"][1]
         magic, pointer_size, case_size = struct.unpack_from("<8sII", info)
         if magic != b"VMXTREG1":
@@ -159,7 +158,7 @@ def load(folders, cache=None):
         for name in sorted(os.listdir(folder)):
             if not name.endswith(".elf"):
                 continue
-            path = os.path.join(folder, name)
+            path = os.path.abspath(os.path.join(folder, name))
             status = os.stat(path)
             stamp = [status.st_mtime_ns, status.st_size]
             known = old.get(path)

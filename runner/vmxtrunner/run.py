@@ -1,4 +1,5 @@
 """`vmxt run`: selects, runs, reports."""
+import importlib.util
 import json
 import os
 import shlex
@@ -16,6 +17,9 @@ from .suite import Suite, outcomes_in, relative
 
 def run(options):
     began = time.monotonic()
+    for module in ("elftools", "junit_xml"):  # late imports: what misses is told before the run
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(name=module)
     suite = Suite(options, ROOT)
     ids = None
     if options.failed_from:

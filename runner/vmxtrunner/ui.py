@@ -46,8 +46,8 @@ class Plain:
     def print(self, text=""):
         try:
             print(text, file=self.stream, flush=True)
-        except BrokenPipeError:
-            self.stream = open(os.devnull, "w", encoding="utf-8")
+        except BrokenPipeError:  # whoever read has left; the run goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def start(self, headline, total):
         self.total = total

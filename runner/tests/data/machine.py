@@ -65,6 +65,8 @@ def main():
         what = script.get(str(index), script.get("*", "p"))
         if what == "before":
             sys.exit(0)
+        if what == "idle":
+            time.sleep(60)
         if what == "stop":
             break
         wire.line(f"S {index:x}")
