@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
@@ -123,6 +124,30 @@ def test_other_binaries(bochs, tmp_path):
     other.chmod(0o755)
     broken = bochs("kernel:outcomes", environment={"BOCHS": str(other)}.items())
     assert broken.status == 4 and "this is another bochs" in broken.text
+
+
+def listening():
+    """Local addresses of everything that listens on this machine."""
+    found = set()
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        with open(f"/proc/net/{name}", encoding="ascii") as stream:
+            rows = [line.split() for line in stream][1:]
+        found |= {row[1] for row in rows if row[3] in ("0A", "07")}
+    return found
+
+
+@pytest.mark.parametrize("target", ["bochs", "tcg"])
+def test_no_port_is_opened(fixtures, tmp_path, target):
+    command = [VMXT, "run", "=fixture.hang.spin", "--target", target, "--kernels", fixtures]
+    before, during = listening(), set()
+    with subprocess.Popen(
+        [*command, "--timeout", "1", "--out", str(tmp_path / "out")], stdout=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            during |= listening()
+            time.sleep(0.1)
+    assert process.returncode == 1
+    assert during <= before
 
 
 def test_wrong_model(bochs):

@@ -102,9 +102,15 @@ def test_every_case_crashes(fake):
     assert set(run.outcomes.values()) == {"crash"}
 
 
+def test_each_boot_crashes_before_its_case(fake):
+    run = fake.run({"*": "before"}, check=1)
+    assert set(run.outcomes.values()) == {"crash"}
+
+
 def test_nothing_ever_begins(fake):
-    run = fake.run({"*": "before"}, check=4)
-    assert list(run.outcomes.values()).count("crash") == 3
+    fake.limits["start"] = 0.3
+    run = fake.run({"*": "idle"}, check=4)
+    assert list(run.outcomes.values()).count("timeout") == 3
     assert list(run.outcomes.values()).count("not-run") == 5
 
 
