@@ -51,17 +51,28 @@ class Launcher:
 
     def __init__(self, target):
         self.target = target
+        self._inner = None
+        if target.kind == "appliance":
+            from . import appliance
+
+            self._inner = appliance.InnerHosts(target)
 
     def start(self, kernel, indices, folder):
         """A Boot of @kernel that runs the cases @indices; @folder is empty and private."""
         cases = [kernel.cases[index] for index in indices]
         processors = processors_for(cases, self.target.limits["processors"])
         cmdline = f"cases={ranges.text_of(indices)} cpus={processors}"
+        if self._inner:
+            from . import appliance
+
+            words = appliance.qemu_words(self.target.options, processors)
+            return self._inner.start(words, patched_rom(kernel, f"{cmdline} out=e9"), folder)
         compose = {"bochs": _bochs, "qemu": _qemu, "command": _command}[self.target.kind]
         return Boot(compose(self.target, kernel, cmdline, processors, folder))
 
     def close(self):
-        pass
+        if self._inner:
+            self._inner.close()
 
 
 def _write_rom(kernel, cmdline, folder):
@@ -107,11 +118,12 @@ def _bochs(target, kernel, cmdline, processors, folder):
         stream.write(text + "".join(f"{line}\n" for line in options["extra"]))
     with open(os.path.join(folder, "continue"), "w", encoding="ascii") as stream:
         stream.write("c\n")  # the debugger that Debian builds in waits for this
+    argv, environment = target.program()
     return Launch(
-        argv=[target.binary, "-q", "-f", "bochsrc", "-rc", "continue"],
+        argv=[*argv, "-q", "-f", "bochsrc", "-rc", "continue"],
         stream="file",
         path=os.path.join(folder, "serial.log"),
-        environment={"TERM": "dumb"},
+        environment={**environment, "TERM": "dumb"},
         logs=[os.path.join(folder, "bochs.log")],
         file_limit=4 * 1024 * target.limits["stream"],
         folder=folder,

@@ -7,18 +7,20 @@ from .errors import UsageError
 
 TOP = {
     "title": (str, ...),
-    "kind": (("bochs", "qemu", "command"), ...),
+    "kind": (("bochs", "qemu", "command", "appliance"), ...),
     "expectations": ([str], None),
     "needs_kvm_vmx": (bool, False),
     "bochs": (dict, None),
     "qemu": (dict, None),
     "command": (dict, None),
+    "appliance": (dict, None),
     "limits": (dict, None),
 }
 
 KINDS = {
     "bochs": {
         "binary": (str, "bochs"),
+        "package": (str, ""),  # a program of configs/packages.toml instead
         "cpu": (str, ...),
         "models": ([str], ()),
         "ips": (int, 1000000),
@@ -43,6 +45,18 @@ KINDS = {
         "models": ([str], ()),
         "memory": (int, 64),
     },
+    # Bochs with a Linux in it, and QEMU/KVM in that.
+    "appliance": {
+        "binary": (str, "bochs"),
+        "package": (str, ""),
+        "cpu": (str, ...),  # of Bochs
+        "models": ([str], ()),
+        "linux": (str, ...),  # a kernel of configs/packages.toml
+        "machine": (str, "microvm"),  # of QEMU, and what follows
+        "inner_cpu": (str, "host"),
+        "memory": (int, 64),
+        "extra": ([str], ()),  # lines for Bochs
+    },
 }
 
 LIMITS = {
@@ -55,13 +69,13 @@ LIMITS = {
 }
 
 # The environment variable that names another binary of the same target.
-BINARY_VARIABLES = {"bochs": "BOCHS", "qemu": "QEMU"}
+BINARY_VARIABLES = {"bochs": "BOCHS", "qemu": "QEMU", "appliance": "BOCHS"}
 
 
 class Target:
     """One target: its name, the checked content of its file, the chosen variant."""
 
-    def __init__(self, path, cpu=None):
+    def __init__(self, path, cpu=None, linux=None):
         document = Document(path)
         top = document.check(document.data, TOP)
         self.name = os.path.basename(path).removesuffix(".toml")
@@ -84,6 +98,10 @@ class Target:
             raise document.error("'command' must not be empty", "command", "command")
         self.default_cpu = self.options["cpu"]
         self.cpu = cpu or self.default_cpu
+        self.default_linux = self.options.get("linux", "")
+        self.linux = linux or self.default_linux
+        if linux and not self.default_linux:
+            raise UsageError(f"the target {self.name} has no Linux of its own to choose")
         if cpu and self.kind == "command" and not self._takes_cpu():
             raise UsageError(f"the target {self.name} has no CPU models to choose")
 
@@ -92,8 +110,10 @@ class Target:
 
     @property
     def variant(self):
-        """The target's name, with its CPU model where that is not the usual one."""
-        return self.name if self.cpu == self.default_cpu else f"{self.name}-{self.cpu}"
+        """The target's name, with what was chosen otherwise than usual."""
+        chosen = [self.linux] * (self.linux != self.default_linux)
+        chosen += [self.cpu] * (self.cpu != self.default_cpu)
+        return "-".join([self.name, *chosen])
 
     @property
     def binary(self):
@@ -101,9 +121,29 @@ class Target:
             return self.options["command"][0]
         return os.environ.get(BINARY_VARIABLES[self.kind]) or self.options["binary"]
 
+    @property
+    def _package(self):
+        chosen = os.environ.get(BINARY_VARIABLES.get(self.kind, ""))
+        return "" if chosen else self.options.get("package", "")
+
+    def program(self):
+        """(argv, environment) of the program that the target is started by."""
+        if self._package:
+            from . import appliance
+
+            return appliance.packaged_bochs(self._package)
+        return [self.binary], {}
+
     def unavailable(self):
         """Why this machine cannot start the target; None where it can."""
         binary = self.binary
+        tools = ["gcc", "ld", "objcopy"] if self.kind == "appliance" else []
+        tools += ["apt-get", "dpkg-deb"] if tools or self._package else []
+        for tool in tools:
+            if not shutil.which(tool):
+                return f"{tool} is not installed"
+        if self._package:
+            return None
         if "{" not in binary and not shutil.which(binary):
             return f"{binary} is not installed"
         if self.kind == "qemu" and self.options["accel"] == "kvm":
@@ -128,14 +168,14 @@ def names(configs):
     return sorted(n.removesuffix(".toml") for n in found if n.endswith(".toml"))
 
 
-def find(configs, name, cpu=None):
+def find(configs, name, cpu=None, linux=None):
     """The target called @name; a name that ends in .toml is a file of its own."""
     if name.endswith(".toml"):
-        return Target(name, cpu)
+        return Target(name, cpu, linux)
     path = os.path.join(folder(configs), f"{name}.toml")
     if not os.path.exists(path):
         raise UsageError(f"no target {name!r} (there are: {', '.join(names(configs))})")
-    return Target(path, cpu)
+    return Target(path, cpu, linux)
 
 
 def default(configs, cpu=None):
