@@ -138,6 +138,9 @@ void vm_report_exit(void);
 /* Turns a VM-execution, entry or exit control on or off in the current VMCS. */
 void vm_control(u32 field, u64 set, u64 clear);
 
+/* ROW(id, title, rules, needs): the head of a row of a table. */
+#define ROW(...) .head = { __VA_ARGS__ }
+
 /* Bits of a VMCS control field that a case sets: OR(SECONDARY_CONTROLS, ...)
  * alone has no effect while the primary controls do not activate it. */
 #define WITH_SECONDARY(bits)                                             \

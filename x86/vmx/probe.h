@@ -25,8 +25,6 @@ struct probe {
         u64 rax, rax_mask;          /* RAX after the accepted side, in these bits */
 };
 
-/* ROW(id, title, rules, needs): the head of a row. */
-#define ROW(...) .head = { __VA_ARGS__ }
 
 /* The checks of VM entry, as the rejected side shows them. */
 #define BAD_CONTROLS FAIL_VALID(VMERR_ENTRY_CONTROLS)
