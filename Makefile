@@ -48,6 +48,7 @@ fixture_cases := $(wildcard runner/tests/fixtures/*.c)
 kernels := $(cases:%.c=$(out)/%.elf) $(cases:%.c=$(out)/%.rom)
 fixture_names := $(fixture_cases:runner/tests/%.c=$(out)/%)
 fixture_kernels := $(fixture_names:%=%.elf) $(fixture_names:%=%.rom)
+bench_kernel := $(out)/bench/bench.elf $(out)/bench/bench.rom
 
 # Everything but these goals builds something: the compiler is asked what it
 # knows, and other options or another list of files than last time rebuild.
@@ -95,6 +96,9 @@ $(out)/%.elf: $(out)/obj/%.c.o $(core_objects) x86/boot/link.ld
 $(out)/fixtures/%.elf: $(out)/obj/runner/tests/fixtures/%.c.o $(core_objects) x86/boot/link.ld
 	$(link)
 
+$(out)/bench/%.elf: $(out)/obj/runner/bench/%.c.o $(core_objects) x86/boot/link.ld
+	$(link)
+
 # The two ends of every ROM (x86/boot/rom.S, slot.S) and the image between.
 $(out)/obj/x86/boot/%.bin: x86/boot/%.S $(out)/.options
 	@mkdir -p $(@D)
@@ -113,7 +117,8 @@ $(out)/%.rom: $(out)/%.elf $(slot) $(tail)
 		truncate -s $$((rom - $$(stat -c %s $(tail)))) $@; cat $(tail) >>$@
 
 -include $(wildcard $(core_objects:.o=.d) $(cases:%=$(out)/obj/%.d) \
-        $(fixture_cases:%=$(out)/obj/%.d) $(out)/obj/x86/boot/*.d)
+        $(fixture_cases:%=$(out)/obj/%.d) \
+        $(out)/obj/runner/bench/bench.c.d $(out)/obj/x86/boot/*.d)
 
 # The core on this machine, under sanitizers; an archive, as each test has its
 # own idea of what lies under the core.
@@ -155,8 +160,8 @@ run: setup all ## install, build, run everything on the best target here
 test: setup-test ## the project's own tests
 	@CC='$(CC)' CROSS_COMPILE='$(CROSS_COMPILE)' BUILD='$(BUILD)' runner/tests/run_all.py
 
-bench: all ## how fast it is: speed, sizes, shares
-	@runner/tests/bench $(out)
+bench: setup all $(bench_kernel) ## how fast it is
+	@runner/bench/bench.py $(ARCH) $(out)
 
 help: ## this text
 	@echo 'make [GOAL...] [ARCH=i386] [CC=clang] [CROSS_COMPILE=PREFIX-] [BUILD=DIR] [V=1]'
