@@ -1,5 +1,6 @@
 #include "x86/vmx/modes.h"
 #include "x86/memory.h"
+#include "x86/vmx/pointer.h"
 #include "x86/vmx/session.h"
 
 static u64 operand[2];
@@ -31,7 +32,7 @@ static struct vmx_result allowed(const struct mode_row *m)
                 return RESULT(EXITS(insns[m->insn].exit));
         switch (m->insn) {
         case INSN_VMCALL:
-                return RESULT(FAIL_VALID(VMERR_VMCALL_IN_ROOT));
+                return RESULT(FAIL_INVALID);
         case INSN_VMLAUNCH:
                 return RESULT(FAIL_VALID(VMERR_ENTRY_CONTROLS));
         case INSN_VMRESUME:
@@ -40,6 +41,10 @@ static struct vmx_result allowed(const struct mode_row *m)
                 return m->state == STATE_ROOT
                        ? RESULT(FAIL_VALID(VMERR_VMXON_IN_ROOT))
                        : RESULT(SUCCEED);
+        case INSN_INVEPT:
+        case INSN_INVVPID:
+                /* Type 0; and for INVVPID bits 63:16 are not 0. */
+                return RESULT(FAIL_VALID(VMERR_INVALIDATE_OPERAND));
         default:
                 return RESULT(SUCCEED);
         }
@@ -90,8 +95,14 @@ static void check_allowed(const struct mode_row *m)
         struct vmx_result r;
 
         set_state(home(m));
+        /* Nothing can happen then: no target calls an SMM monitor. */
+        if (m->insn == INSN_VMCALL)
+                begin_without_vmcs();
         if (m->insn == INSN_VMLAUNCH)
                 vmwrite(VMCS_PIN_CONTROLS, ~0u);
+        /* A field that every processor has: the guest's ES selector. */
+        if (m->insn == INSN_VMREAD || m->insn == INSN_VMWRITE)
+                CODE_ADD(&code, 0xb9, 0x00, 0x08, 0, 0);  /* mov CX */
         add(&code, m, false);
         r = raw_run(RAW_NATIVE, &code, (ulong)operand);
         check_result(__FILE__, __LINE__, "allowed", r, allowed(m));

@@ -168,18 +168,24 @@ void raw_guest_cpl3(struct vm *vm)
                 vmread(VMCS_GUEST_SS_ACCESS_RIGHTS) | dpl3);
 }
 
-struct vmx_result raw_guest(struct vm *vm, const struct code *code, ulong ax)
+void raw_program(struct vm *vm, const struct code *code, ulong ax)
 {
         static const u8 end[] = { 0x0f, 0x01, 0xc1, 0x0f, 0x01, 0xc1 };
         u8 *page = page_alloc(1);
-        struct vmx_result r;
-        u32 info;
 
         memcpy(page, code->bytes, code->size);
         memcpy(page + code->size, end, sizeof(end));
         vm_program(vm, (struct program){ page, page + code->size });
-        vmwrite(VMCS_EXCEPTION_BITMAP, ~0u);
         vm->regs.rax = ax;
+}
+
+struct vmx_result raw_guest(struct vm *vm, const struct code *code, ulong ax)
+{
+        struct vmx_result r;
+        u32 info;
+
+        raw_program(vm, code, ax);
+        vmwrite(VMCS_EXCEPTION_BITMAP, ~0u);
         vm_poison(0);
         r = vm_enter(vm);
         if (r.kind != VMX_EXIT || r.code != EXIT_EXCEPTION_NMI)

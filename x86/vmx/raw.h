@@ -65,6 +65,9 @@ struct vmx_result raw_run(enum raw_mode mode, const struct code *code, ulong ax)
  */
 struct vmx_result raw_flags(ulong flags);
 
+/* The guest's program: @code, and VMCALL behind it; RAX is @ax. */
+void raw_program(struct vm *vm, const struct code *code, ulong ax);
+
 /*
  * Enters a guest at @code. An exit by an exception is given as VMX_EXCEPTION.
  * Every exception causes a VM exit.
