@@ -8,12 +8,12 @@ import os
 import re
 import selectors
 import shutil
-import tempfile
 import time
 
 from . import expect, machines, wire
 from .errors import Infrastructure
 from .results import Result
+from .scratch import Scratch
 from .signals import Signals
 
 POLL = 0.005  # seconds between two looks at the outputs
@@ -89,7 +89,7 @@ class Engine:
             self._deadline = time.monotonic() + self.options.max_time
         signals = Signals(self._selector, self._stop)
         try:
-            self._scratch = tempfile.mkdtemp(prefix="vmxt-")
+            self._scratch = Scratch()
             if guard:
                 self._run_tasks([guard])
                 self._check_guard(guard)
@@ -131,7 +131,7 @@ class Engine:
         slot = next(s for s in range(self.options.jobs) if s not in self._running)
         launcher = self._launchers.setdefault(slot, machines.Launcher(self.target))
         self._boots += 1
-        folder = os.path.join(self._scratch, str(self._boots))
+        folder = os.path.join(self._scratch.path, str(self._boots))
         os.mkdir(folder)
         boot = launcher.start(task.kernel, indices, folder)
         running = Running(task, indices, boot, self._boots, slot, folder)
@@ -261,8 +261,8 @@ class Engine:
             text = f"the target ended before the kernel did ({boot.how_it_ended()})"
         log = boot.target_log()
         del self._running[running.slot]
-        if kind not in ("end", "stopped") and _is_full(self._scratch):
-            raise Infrastructure(f"{self._scratch}: the disk is full")
+        if kind not in ("end", "stopped") and self._scratch.full():
+            raise Infrastructure(f"{self._scratch.path}: the disk is full")
         try:
             self._settle(running, kind, text, log)
         finally:
@@ -371,16 +371,12 @@ class Engine:
                 self.trouble.append(str(error))
         self._selector.close()
         if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.close()
 
     def _stop(self, reason):
         if not self.stop_reason:
             self.stop_reason = reason
             self.trouble.append(reason)
-
-
-def _is_full(folder):
-    return shutil.disk_usage(folder).free < 1 << 16
 
 
 def _excerpt(log):
