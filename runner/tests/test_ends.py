@@ -158,6 +158,6 @@ def test_closed_output(fake):
 def test_two_runs_into_one_folder(fake):
     process = start(fake, {"*": "slow"})
     wait_for(fake, '"boot"')
-    second = fake.run({})
+    second = fake.run({"*": "slow"})
     assert second.status == 4 and "another run writes there" in second.errors
     assert finish(fake, process).status == 0
