@@ -4,8 +4,6 @@
  * Events.
  */
 #include "x86/cpu.h"
-#include "x86/memory.h"
-#include "x86/paging.h"
 #include "x86/vmx/exit_probe.h"
 
 #define SDM "VMX Non-Root Operation > Other Causes of VM Exits"
@@ -60,21 +58,13 @@ static void task_switched(struct vm *vm)
         vmwrite(VMCS_GUEST_CR0, vmread(VMCS_GUEST_CR0) | CR0_TS);
 }
 
-/* An address that the guest's page tables do not map: its own tables, with one
- * entry taken away. */
-#define ABSENT_2M 0x3fe00000ull
+/* An address that the guest's page tables do not map. */
+#define ABSENT 0x3fe00000ull
 
 static void absent_page(struct vm *vm)
 {
-        guest_env()->directories[ABSENT_2M >> 21] = 0;
-        vm->regs.rcx = ABSENT_2M + 0x123;
-}
-
-static void unmap_undone(void)
-{
-        guest_env()->directories[ABSENT_2M >> 21] =
-                ABSENT_2M | PTE_P | PTE_W | PTE_U | PTE_PS | PTE_A | PTE_D;
-        guest_env()->gdt[SEL_SPARE / 8] = 0;
+        guest_map(ABSENT, 0, 0);
+        vm->regs.rcx = ABSENT + 0x123;
 }
 
 static const struct exception_row exceptions[] = {
@@ -95,11 +85,11 @@ static const struct exception_row exceptions[] = {
         { ROW("pf-read", "#PF by a read: the qualification is the address",
               "EXE_PF_MATCH_BIT1 EXE_PF_ALL_EXIT"), &page_fault_read, VEC_PF, 0,
           HARDWARE | HAS_CODE, 0, .prepare = absent_page,
-          .has_qualification = true, .qualification = ABSENT_2M + 0x123 },
+          .has_qualification = true, .qualification = ABSENT + 0x123 },
         { ROW("pf-write", "#PF by a write", "EXE_PF_MATCH_BIT1 EXE_PF_ALL_EXIT"),
           &page_fault_write, VEC_PF, 0, HARDWARE | HAS_CODE, PF_W,
           .prepare = absent_page, .has_qualification = true,
-          .qualification = ABSENT_2M + 0x123 },
+          .qualification = ABSENT + 0x123 },
 };
 
 static struct vm *exception_guest(const struct exception_row *r, bool exits)
@@ -176,7 +166,7 @@ TABLE(bitmap, exceptions, .id = "exit.exception",
         write_cr2(0);
         check_exit(r);
         check_delivery(r);
-        unmap_undone();
+        guest_env()->gdt[SEL_SPARE / 8] = 0;
 }
 
 /*
@@ -202,13 +192,12 @@ FAMILY(page_faults, 8, .id = "exit.exception.pf-filter",
         vm_poison(0);
         if (exits)
                 CHECK_RESULT("the page fault exits", vm_enter(vm),
-                             EXITS_WITH(EXIT_EXCEPTION_NMI, ABSENT_2M + 0x123));
+                             EXITS_WITH(EXIT_EXCEPTION_NMI, ABSENT + 0x123));
         else if (CHECK_RESULT("the page fault is the guest's", vm_enter(vm),
                               EXITS(EXIT_VMCALL)))
                 CHECK("#PF in the guest",
                       vm_event(vm, &event) && event.vector == VEC_PF,
                       "vector %u", event.vector);
-        unmap_undone();
 }
 
 /* No IDT, so that the guest can not deliver #UD, #GP or #DF. */

@@ -1,7 +1,9 @@
 #include "x86/vmx/ept.h"
 #include "lib/check.h"
+#include "lib/string.h"
 #include "x86/memory.h"
 #include "x86/vmx/caps.h"
+#include "x86/vmx/guest_env.h"
 #include "x86/vmx/instr.h"
 
 #define TABLE_ADDRESS BITS(51, 12)
@@ -82,6 +84,27 @@ void ept_map_identity(u64 *root)
                 ept_map(root, at, at, EPT_PTE, flags);
         ept_map(root, 0xfee00000, 0xfee00000, EPT_PTE,
                 EPT_RWX | EPT_MT(0));
+}
+
+u64 *ept_new_over_identity(void)
+{
+        u64 *root = ept_new(), *pdpt = page_alloc(1);
+        const u64 *identity = table_of(guest_env()->eptp);
+
+        memcpy(pdpt, table_of(identity[0]), 4 * sizeof(u64));
+        root[0] = phys(pdpt) | EPT_RWX;
+        return root;
+}
+
+void ept_use(const u64 *root, u64 flags)
+{
+        u64 eptp = eptp_of(root, flags);
+
+        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_ACTIVATE_SECONDARY, 0);
+        vm_control(VMCS_SECONDARY_CONTROLS, CTL_SECONDARY_ENABLE_EPT, 0);
+        vmwrite(VMCS_EPTP, eptp);
+        /* The table may stand where another case had one. */
+        ept_invalidate(eptp);
 }
 
 u64 eptp_of(const u64 *root, u64 flags)

@@ -52,6 +52,15 @@ volatile u64 *ept_entry(u64 *root, u64 gpa, unsigned level);
  */
 void ept_map_identity(u64 *root);
 
+/*
+ * A root of its own over the guests' identity mapping of the first 4 GiB, whose
+ * page directories it shares: what lies above belongs to the case.
+ */
+u64 *ept_new_over_identity(void);
+
+/* "Enable EPT" in the current VMCS, with @root; nothing of it is cached. */
+void ept_use(const u64 *root, u64 flags);
+
 /* The EPTP for @root: 4-level walk, write-back if supported, else uncacheable;
  * @flags: EPTP_AD or other bits to set. */
 u64 eptp_of(const u64 *root, u64 flags);

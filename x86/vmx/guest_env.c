@@ -1,4 +1,5 @@
 #include "x86/vmx/guest_env.h"
+#include "lib/check.h"
 #include "lib/string.h"
 #include "x86/memory.h"
 #include "x86/paging.h"
@@ -55,9 +56,12 @@ static void make_handlers(void)
         }
 }
 
+#define TABLE_FLAGS (PTE_P | PTE_W | PTE_U)
+#define PAGE_FLAGS (TABLE_FLAGS | PTE_A | PTE_D)
+
 static void make_page_tables(void)
 {
-        const u64 table = PTE_P | PTE_W | PTE_U;
+        const u64 table = TABLE_FLAGS;
 
         env.pml4 = page_alloc(1);
         env.pdpt = page_alloc(1);
@@ -72,10 +76,42 @@ static void make_page_tables(void)
                 env.pae_pdpt[i] = directory | PTE_P;
         }
         for (u64 i = 0; i < 2048; i++)
-                env.directories[i] = i << 21 | table | PTE_PS | PTE_A | PTE_D;
+                env.directories[i] = i << 21 | PAGE_FLAGS | PTE_PS;
         for (u32 i = 0; i < 1024; i++)
                 env.directory32[i] = i << 22 |
-                        (u32)(table | PTE_PS | PTE_A | PTE_D);
+                        (u32)(PAGE_FLAGS | PTE_PS);
+}
+
+/* The directory entries that guest_map() changed. */
+static u32 split[8];
+static unsigned splits;
+
+void guest_map(ulong linear, u64 physical, u64 flags)
+{
+        u64 *entry = &env.directories[(linear & 0xffffffff) >> 21], *table;
+
+        if (*entry & PTE_PS) {
+                if (splits == ARRAY_LEN(split)) {
+                        case_error("guest_map() in too many places");
+                        return;
+                }
+                table = page_alloc(1);
+                for (u64 i = 0; i < 512; i++)
+                        table[i] = ((*entry & PTE_ADDR) + (i << 12)) | PAGE_FLAGS;
+                split[splits++] = (u32)(entry - env.directories);
+                *entry = phys(table) | TABLE_FLAGS;
+        }
+        table = (u64 *)(ulong)(*entry & PTE_ADDR);
+        table[linear >> 12 & 511] = physical | flags;
+}
+
+void guest_env_reset(void)
+{
+        while (splits) {
+                u64 i = split[--splits];
+
+                env.directories[i] = i << 21 | PAGE_FLAGS | PTE_PS;
+        }
 }
 
 /* The kernel's own descriptors, with the first processor's guest TSS. */

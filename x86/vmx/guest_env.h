@@ -29,6 +29,17 @@ const struct guest_env *guest_env(void);
 /* Takes the permanent memory that vm_baseline() needs. */
 void baseline_init(void);
 
+/*
+ * Maps the 4-KiB page at @linear in the guests' own 64-bit and PAE page tables
+ * to @physical with exactly @flags (PTE_ bits; 0: not present), until the case
+ * ends. The rest of its 2 MiB stays identity-mapped. Below 4 GiB; not where the
+ * suite's memory is.
+ */
+void guest_map(ulong linear, u64 physical, u64 flags);
+
+/* Undoes guest_map(). */
+void guest_env_reset(void);
+
 /* Lays out this processor's guest TSS for @mode: RSP0, or ESP0 and SS0. */
 void guest_env_tss(enum guest_mode mode);
 

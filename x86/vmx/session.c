@@ -113,6 +113,7 @@ void machine_case_end(void)
 {
         /* What the other processors had was allocated after the mark. */
         memset(cpus + 1, 0, sizeof(cpus) - sizeof(cpus[0]));
+        guest_env_reset();
         irq_reset();
         desc_reload();
         memory_release(mark);
