@@ -41,6 +41,16 @@ static void report_side(const struct probe *probe, const struct edit *side,
                 vm_report_exit();
 }
 
+static struct vmx_result enter_side(const struct probe *p,
+                                    const struct edit *side, u32 expected_error)
+{
+        struct vmx_result r = probe_enter(p, side, expected_error);
+
+        if (p->restore)
+                p->restore();
+        return r;
+}
+
 static void accepted_side(const struct test_case *self, const struct probe *p,
                           const struct edit *side)
 {
@@ -50,7 +60,7 @@ static void accepted_side(const struct test_case *self, const struct probe *p,
 
         if (!want.kind)
                 want = RESULT(EXITS(EXIT_VMCALL));
-        got = probe_enter(p, side, 0);
+        got = enter_side(p, side, 0);
         held = check_result(self->file, line, "VM entry, accepted side", got,
                             want);
         if (held && p->rax_mask)
@@ -70,8 +80,8 @@ void probe_check(const struct test_case *self, const struct probe *p)
         accepted_side(self, p, p->accept);
         if (!want.kind)
                 return;
-        got = probe_enter(p, p->reject,
-                          want.kind == VMX_FAIL_VALID ? want.code : 0);
+        got = enter_side(p, p->reject,
+                         want.kind == VMX_FAIL_VALID ? want.code : 0);
         held = p->also.kind
                ? check_result_either(self->file, line,
                                      "VM entry, rejected side", got, want,

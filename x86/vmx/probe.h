@@ -16,6 +16,8 @@ struct probe {
         const struct edit *accept;
         const struct edit *reject;
         void (*prepare)(struct vm *vm); /* on both sides, after @given */
+        void (*restore)(void);      /* after each side, before it is judged:
+                                     * for host state that a VM exit loaded */
         struct vmx_result outcome;  /* of the rejected side; kind 0: there is
                                      * none, the rule is that nothing is refused */
         struct vmx_result also;     /* legal too; kind 0: nothing */
