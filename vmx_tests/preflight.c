@@ -43,6 +43,46 @@ TABLE(arithmetic, alu, .id = "preflight.alu",
         CHECK_MASKED("flags", r.flags, a->want_flags, a->defined);
 }
 
+/* As the compiler does it: in the i386 build by x86/div64.c. */
+static const volatile struct {
+        u64 a, b, quotient, rest;
+        bool is_signed;
+} divisions[] = {
+        { 0xfedcba9876543210ull, 0x123456789ull, 0xe0000000, 0x96543210,
+          false },
+        { 0xfedcba9876543210ull, 0xa, 0x197c790f3f086b68ull, 0x0, false },
+        { 0xffffffffffffffffull, 0xffffffff00000001ull, 0x1, 0xfffffffe,
+          false },
+        { 0xffffffffffffffffull, 0x8000000000000000ull, 0x1,
+          0x7fffffffffffffffull, false },
+        { 0x5, 0x100000000ull, 0x0, 0x5, false },
+        { 0x123456789abcdefull, 0x100000000ull, 0x1234567, 0x89abcdef, false },
+        { 0xf000000000000001ull, 0xf000000000000000ull, 0x1, 0x1, false },
+        { 0xeeddef0b82167eebull, 0x3ade68b1, 0xffffffffb57e838cull,
+          0xffffffffd4c4ab1full, true },
+        { 0xfffffffffffffff9ull, 0x2, 0xfffffffffffffffdull,
+          0xffffffffffffffffull, true },
+        { 0x7, 0xfffffffffffffffeull, 0xfffffffffffffffdull, 0x1, true },
+        { 0x8000000000000001ull, 0x100000001ull, 0xffffffff80000001ull,
+          0xffffffff80000000ull, true },
+        { 0x7fffffffffffffffull, 0xfffffedcba987655ull, 0xffffffffff8f8000ull,
+          0x5a7fff, true },
+};
+
+CASE(division, .id = "preflight.division", .title = "64-bit division in C",
+     .sdm = "Instruction Set Reference > DIV", .rules = "", .needs = "any")
+{
+        for (unsigned i = 0; i < ARRAY_LEN(divisions); i++) {
+                u64 a = divisions[i].a, b = divisions[i].b;
+                bool s = divisions[i].is_signed;
+
+                CHECK_EQ("quotient", s ? (u64)((s64)a / (s64)b) : a / b,
+                         divisions[i].quotient);
+                CHECK_EQ("rest", s ? (u64)((s64)a % (s64)b) : a % b,
+                         divisions[i].rest);
+        }
+}
+
 #define SIZE 96
 
 /* After each string instruction the registers say how far it got. */
