@@ -20,10 +20,8 @@
 #define REG(n)    ((u64)(n) << 8)
 #define SOURCE(n) ((u64)(n) << 16)
 
-/* Undefined: bits 7, 15:12 and, but for LMSW, 31:16 and 11:8 for CLTS. */
-#define UNDEFINED_MOV  (BIT(7) | BITS(15, 12) | BITS(63, 16) | BIT(6))
-#define UNDEFINED_LMSW (BIT(7) | BITS(15, 8) | BITS(63, 32))
-#define UNDEFINED_CLTS (UNDEFINED_MOV | BITS(11, 8))
+/* The bits that the SDM calls undefined; all others count. */
+#define UNDEFINED (BIT(7) | BITS(15, 12) | BITS(63, 32))
 
 ONE(to_cr0, "mov %" CX ", %cr0");
 ONE(to_cr3, "mov %" CX ", %cr3");
@@ -75,7 +73,7 @@ static void lmsw_high_source(struct vm *vm)
 #define CONTROL(bit, q)                                            \
         .runs = EDITS(CLEAR(PRIMARY_CONTROLS, bit)),               \
         .exits = EDITS(OR(PRIMARY_CONTROLS, bit)),                 \
-        .outcome = EXITS_WITH(EXIT_CR_ACCESS, q), .ignore = UNDEFINED_MOV
+        .outcome = EXITS_WITH(EXIT_CR_ACCESS, q), .ignore = UNDEFINED
 
 /* The control's default setting is 1: that it can be 0 is the need. */
 static bool can_be_0(const struct test_case *self, u64 mask)
@@ -119,7 +117,7 @@ CASE(from_cr3_to_sp, .id = "exit.cr.from-cr3-sp",
         vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_CR3_STORE_EXITING, 0);
         vm_poison(0);
         got = vm_enter(vm);
-        got.info &= ~UNDEFINED_MOV;
+        got.info &= ~UNDEFINED;
         CHECK_RESULT("MOV from CR3 to RSP", got,
                      EXITS_WITH(EXIT_CR_ACCESS, CR(3) | FROM | REG(4)));
 }
@@ -133,7 +131,7 @@ static const struct exit_probe mask_rows[] = {
           .runs = EDITS(shadow_runs(CR##n##_READ_SHADOW, mask_bits)),         \
           .exits = EDITS(shadow_exits(CR##n##_READ_SHADOW, mask_bits)),       \
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, CR(n) | TO | REG(1)),         \
-          .ignore = UNDEFINED_MOV }
+          .ignore = UNDEFINED }
         MASK("to-cr0-pe", "MOV to CR0, PE differs from the shadow",
              "EXI_MOV_TO_CR0", to_cr0, own_cr0, 0, CR0_PE, OR, CLEAR),
         MASK("to-cr0-mp", "MOV to CR0, MP differs", "EXI_MOV_TO_CR0", to_cr0,
@@ -179,28 +177,28 @@ static const struct exit_probe clts_rows[] = {
           .runs = EDITS(CLEAR(CR0_READ_SHADOW, CR0_TS)),
           .exits = EDITS(OR(CR0_READ_SHADOW, CR0_TS)),
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, CR(0) | CLTS),
-          .ignore = UNDEFINED_CLTS },
+          .ignore = UNDEFINED },
         { ROW("clts.mask", "shadow 1 and mask 1; mask 0 does not exit",
               "EXI_CLTS"), RUN(clts_code),
           .given = EDITS(OR(CR0_READ_SHADOW, CR0_TS)),
           .runs = EDITS(SET(CR0_GUEST_HOST_MASK, 0)),
           .exits = EDITS(SET(CR0_GUEST_HOST_MASK, CR0_TS)),
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, CR(0) | CLTS),
-          .ignore = UNDEFINED_CLTS },
+          .ignore = UNDEFINED },
         { ROW("lmsw.pe", "LMSW sets PE over a shadow of 0", "EXI_LMSW_PE_SET"),
           RUN(lmsw_code), .prepare = lmsw_source,
           .given = EDITS(SET(CR0_GUEST_HOST_MASK, CR0_PE)),
           .runs = EDITS(OR(CR0_READ_SHADOW, CR0_PE)),
           .exits = EDITS(CLEAR(CR0_READ_SHADOW, CR0_PE)),
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, LMSW | SOURCE(CR0_PE)),
-          .ignore = UNDEFINED_LMSW },
+          .ignore = UNDEFINED },
         { ROW("lmsw.pe-not-cleared", "LMSW with PE = 0 over a shadow of 1",
               "EXI_LMSW_PE_CLEAR_NO_EXIT"), RUN(lmsw_code), .prepare = zero,
           .given = EDITS(SET(CR0_GUEST_HOST_MASK, CR0_PE | CR0_TS)),
           .runs = EDITS(OR(CR0_READ_SHADOW, CR0_PE)),
           .exits = EDITS(OR(CR0_READ_SHADOW, CR0_PE | CR0_TS)),
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, LMSW | SOURCE(0)),
-          .ignore = UNDEFINED_LMSW },
+          .ignore = UNDEFINED },
 #define LMSW_BIT(name, bit)                                                   \
         { ROW("lmsw." name, "LMSW, the bit differs from the shadow",          \
               "EXI_LMSW_BITS_3_1"), RUN(lmsw_code), .prepare = lmsw_source,   \
@@ -208,7 +206,7 @@ static const struct exit_probe clts_rows[] = {
           .runs = EDITS(CLEAR(CR0_READ_SHADOW, bit)),                         \
           .exits = EDITS(OR(CR0_READ_SHADOW, bit)),                           \
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, LMSW | SOURCE(CR0_PE)),       \
-          .ignore = UNDEFINED_LMSW }
+          .ignore = UNDEFINED }
         LMSW_BIT("mp", CR0_MP), LMSW_BIT("em", CR0_EM), LMSW_BIT("ts", CR0_TS),
         { ROW("lmsw.high-bits", "LMSW, source bits 15:4 do not count",
               "EXI_LMSW_HIGH_BITS_IGNORED"), RUN(lmsw_code),
@@ -217,7 +215,7 @@ static const struct exit_probe clts_rows[] = {
           .runs = EDITS(OR(CR0_READ_SHADOW, CR0_PE)),
           .exits = EDITS(OR(CR0_READ_SHADOW, CR0_PE | CR0_TS)),
           .outcome = EXITS_WITH(EXIT_CR_ACCESS, LMSW | SOURCE(0xfff1)),
-          .ignore = UNDEFINED_LMSW },
+          .ignore = UNDEFINED },
 };
 
 EXIT_PROBES(clts_lmsw, clts_rows, .id = "exit.cr",
@@ -271,7 +269,7 @@ FAMILY(targets, 4, .id = "exit.cr.cr3-target",
                 vmwrite(VMCS_CR3_TARGET_COUNT, side == 2 ? row : row + 1);
                 vm_poison(0);
                 got = vm_enter(vm);
-                got.info &= ~UNDEFINED_MOV;
+                got.info &= ~UNDEFINED;
                 if (side)
                         CHECK_RESULT(side == 1 ? "operand differs"
                                                : "target beyond the count", got,

@@ -45,10 +45,12 @@ void exit_probe_run(const struct test_case *self, unsigned row);
 #ifdef __x86_64__
 #define AX "rax"
 #define SP "rsp"
+#define SI "rsi"
 #define CX "rcx"
 #else
 #define AX "eax"
 #define SP "esp"
+#define SI "esi"
 #define CX "ecx"
 #endif
 
