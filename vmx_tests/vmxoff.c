@@ -1,6 +1,6 @@
 /*
  * SDM Vol. 3, VMX Instruction Reference > VMXOFF. Where it is refused, and what
- * is left outside VMX operation. INIT: operation_init.c.
+ * is left outside VMX operation. INIT: operation_restrictions_init.c.
  */
 #include "x86/memory.h"
 #include "x86/vmx/caps.h"

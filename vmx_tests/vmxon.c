@@ -1,8 +1,8 @@
 /*
  * SDM Vol. 3, VMX Instruction Reference > VMXON. Where it is refused, its
  * operand, the pointers that it refuses, and VMX root operation that it enters.
- * What it asks of CR0, CR4 and IA32_FEATURE_CONTROL: operation_restrictions.c
- * and feature_control.c.
+ * What it asks of CR0, CR4 and IA32_FEATURE_CONTROL: operation_restrictions_cr.c
+ * and operation_feature_control.c.
  */
 #include "lib/string.h"
 #include "x86/memory.h"
