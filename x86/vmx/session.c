@@ -1,7 +1,6 @@
 #include "x86/vmx/session.h"
 #include "lib/check.h"
 #include "lib/platform.h"
-#include "lib/string.h"
 #include "x86/memory.h"
 #include "x86/msr.h"
 #include "x86/vmx/caps.h"
@@ -18,6 +17,7 @@ struct vmx_cpu *this_vmx(void)
         struct vmx_cpu *v = &cpus[this_cpu()->index];
 
         if (!v->vmxon_region) {
+                v->operating = false;
                 v->vmxon_region = vmcs_region_new();
                 v->vmxon_pointer = phys(v->vmxon_region);
                 v->vm.region = vmcs_region_new();
@@ -112,7 +112,8 @@ void machine_case_begin(void)
 void machine_case_end(void)
 {
         /* What the other processors had was allocated after the mark. */
-        memset(cpus + 1, 0, sizeof(cpus) - sizeof(cpus[0]));
+        for (unsigned i = 1; i < CPU_MAX; i++)
+                cpus[i].vmxon_region = NULL;
         guest_env_reset();
         irq_reset();
         desc_reload();
