@@ -7,6 +7,7 @@ file that is the emulated machine's disk, answers come as frames through the FIF
 that is its printer.
 """
 import os
+import re
 import select
 import shutil
 import struct
@@ -14,14 +15,15 @@ import tempfile
 import time
 
 from . import appliance_image, packages
-from .boot import Boot, Launch
+from .boot import KVM_STOPS, Boot, Launch
 
 # The disk: the request in sector 0, then the text and the ROM.
 SECTOR = 512
 TEXT, ROM = 8, 64  # sectors
 DISK_SECTORS = 16 * 16 * 32
-MAIL = struct.Struct("<8s7I")
+MAIL = struct.Struct("<8s9I")
 RUN, KILL = 1, 2
+RING = 1 << 20  # bytes at the end of the kernel's memory that its output goes through
 
 KILL_PATIENCE = 10.0  # seconds in which the inner host must obey
 
@@ -80,15 +82,15 @@ class InnerHost:
         )
         self._boot = None
 
-    def ask(self, request, words=(), rom=b""):
+    def ask(self, request, words=(), rom=b"", memory=0):
         """Writes a request; the first one before Bochs starts. Its number."""
         self.number += 1
         text = b"".join(os.fsencode(word) + b"\0" for word in words)
         os.pwrite(self._disk, text, TEXT * SECTOR)
         os.pwrite(self._disk, rom, ROM * SECTOR)
-        fields = (self.number, request, TEXT, len(text), ROM, len(rom), ~self.number & 0xFFFFFFFF)
+        fields = (self.number, request, TEXT, len(text), ROM, len(rom), memory, RING)
         # Last, and within one sector: the other side sees all of it or nothing.
-        os.pwrite(self._disk, MAIL.pack(b"VMXTMAIL", *fields), 0)
+        os.pwrite(self._disk, MAIL.pack(b"VMXTMAIL", *fields, ~self.number & 0xFFFFFFFF), 0)
         if self._boot is None:
             self._boot = Boot(self._launch)
         return self.number
@@ -155,16 +157,16 @@ class InnerBoot:
 
     pidfd = -1
 
-    def __init__(self, host, words, rom, folder):
+    def __init__(self, host, words, rom, memory, folder):
         self.host = host
         self.launch = Launch(words, "frames", "", {}, [], 0, folder)
         self.data = bytearray()
         self.killed = False
         self._noise = bytearray()
         self._begun = self._over = False
-        self._end = ""
+        self._end = self._stopped = ""
         self._log_from = len(host.log())
-        self._number = host.ask(RUN, words, rom)
+        self._number = host.ask(RUN, words, rom, memory)
 
     def exited(self):
         return self._over
@@ -180,6 +182,7 @@ class InnerBoot:
                 parts.append(text)
             elif kind == "e":
                 self._noise += text[: max(0, (1 << 16) - len(self._noise))]
+                self._look_for_stop()
             elif kind == "x":
                 self._over, self._end = True, text.decode("ascii", "replace")
         if not self._over and self.host.gone():
@@ -188,6 +191,13 @@ class InnerBoot:
         data = b"".join(parts)
         self.data += data
         return data
+
+    def _look_for_stop(self):
+        """After some errors QEMU stops the machine and waits: it is not waited for."""
+        found = not self._stopped and re.search(KVM_STOPS, self._noise)
+        if found:
+            self._stopped = found[0].decode("utf-8", "replace").strip()
+            self.host.ask(KILL)
 
     def stop(self):
         """Has QEMU killed if it still runs; a host that does not obey is ended."""
@@ -205,6 +215,8 @@ class InnerBoot:
         return rest
 
     def how_it_ended(self):
+        if self._stopped:
+            return f"QEMU in the inner host: {self._stopped}"
         word, _space, value = self._end.partition(" ")
         if word == "status":
             return f"QEMU in the inner host: exit status {value}"
@@ -230,13 +242,18 @@ class InnerHosts:
         self.target = target
         self._host = None
 
-    def start(self, words, rom, folder):
+    def start(self, rom, processors, folder):
+        """A boot of the image that rom(OUTPUT PARAMETER) makes."""
         if self._host is not None and self._host.gone():
             self.close()
         if self._host is None:
             parent = os.path.dirname(os.path.abspath(folder))
             self._host = InnerHost(self.target, tempfile.mkdtemp(prefix="inner-", dir=parent))
-        return InnerBoot(self._host, words, rom, folder)
+        options = self.target.options
+        memory = options["memory"] << 20
+        image = rom(f"out=ring:{memory:x}")
+        words = qemu_words(options, memory + RING, processors)
+        return InnerBoot(self._host, words, image, memory + RING, folder)
 
     def close(self):
         if self._host is not None:
@@ -244,12 +261,13 @@ class InnerHosts:
             self._host = None
 
 
-def qemu_words(options, processors):
-    """QEMU's command line in the inner host; the kernel's output is its standard output."""
+def qemu_words(options, memory, processors):
+    """QEMU's command line in the inner host; the kernel's output is in its memory."""
     words = ["/qemu", "-nodefaults", "-display", "none", "-no-reboot", "-no-user-config"]
-    words += ["-accel", "kvm", "-M", options["machine"], "-cpu", options["inner_cpu"]]
-    words += ["-m", str(options["memory"]), "-smp", str(processors), "-bios", "/tmp/kernel.rom"]
-    words += ["-chardev", "stdio,id=out,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=out"]
+    words += ["-accel", "kvm", "-M", f"{options['machine']},memory-backend=memory"]
+    words += ["-object", f"memory-backend-file,id=memory,mem-path=/tmp/memory,share=on,size={memory}"]
+    words += ["-m", f"{memory}B", "-cpu", options["inner_cpu"], "-smp", str(processors)]
+    words += ["-bios", "/tmp/kernel.rom"]
     return words + ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
 
 

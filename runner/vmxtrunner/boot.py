@@ -1,5 +1,6 @@
 """One boot of a target: a process (group), the bytes it sends, and its end."""
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,8 +13,15 @@ CHUNK = 1 << 16
 
 # How a boot is started. @stream: "file", "pipe" (a FIFO) or "stdout"; @path: the
 # file or FIFO; @logs: files of the target worth keeping; @file_limit: bytes that
-# the process may write to any one file (0: unlimited); @folder: working folder.
-Launch = namedtuple("Launch", "argv stream path environment logs file_limit folder")
+# the process may write to any one file (0: unlimited); @folder: working folder;
+# @fatal: a regular expression (bytes) of what the process says when it stops its
+# machine for good and yet does not end.
+Launch = namedtuple(
+    "Launch", "argv stream path environment logs file_limit folder fatal", defaults=(None,)
+)
+
+# QEMU pauses the machine after these, and waits for a monitor's command.
+KVM_STOPS = rb"KVM internal error[^\n]*|KVM: entry failed[^\n]*|error: kvm run failed[^\n]*"
 
 _SETPRIV = shutil.which("setpriv")
 # The target must not outlive the runner, even one that is killed.
@@ -26,6 +34,7 @@ class Boot:
         self.data = bytearray()  # everything received
         self.code = None
         self.killed = False  # by the runner
+        self.stopped = ""  # what the process said when it stopped its machine
         self.pidfd = self._stream = -1
         if launch.stream == "pipe":
             os.mkfifo(launch.path)
@@ -68,8 +77,23 @@ class Boot:
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, flags) is not None
 
+    def _look_for_stop(self):
+        """Ends a process that has stopped its machine (launch.fatal)."""
+        try:
+            if os.path.getsize(self.console) == 0:
+                return
+            with open(self.console, "rb") as stream:
+                found = re.search(self.launch.fatal, stream.read(1 << 16))
+        except OSError:
+            return
+        if found:
+            self.stopped = found[0].decode("utf-8", "replace").strip()
+            self.kill()
+
     def read(self):
         """The bytes that came since the last call."""
+        if self.launch.fatal and self.code is None:
+            self._look_for_stop()
         if self._stream < 0:
             try:
                 self._stream = os.open(self.launch.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -119,6 +143,8 @@ class Boot:
         self.pidfd = self._stream = -1
 
     def how_it_ended(self):
+        if self.stopped:
+            return self.stopped
         if self.code is None:
             return "still running"
         if self.code < 0:

@@ -3,7 +3,7 @@ import os
 import re
 
 from . import ranges
-from .boot import Boot, Launch
+from .boot import KVM_STOPS, Boot, Launch
 from .errors import Infrastructure
 
 SLOT_MAGIC = b"VMXT-CMDLINE-01\0"
@@ -63,10 +63,10 @@ class Launcher:
         processors = processors_for(cases, self.target.limits["processors"])
         cmdline = f"cases={ranges.text_of(indices)} cpus={processors}"
         if self._inner:
-            from . import appliance
+            def rom(output):
+                return patched_rom(kernel, f"{cmdline} {output}")
 
-            words = appliance.qemu_words(self.target.options, processors)
-            return self._inner.start(words, patched_rom(kernel, f"{cmdline} out=e9"), folder)
+            return self._inner.start(rom, processors, folder)
         compose = {"bochs": _bochs, "qemu": _qemu, "command": _command}[self.target.kind]
         return Boot(compose(self.target, kernel, cmdline, processors, folder))
 
@@ -154,6 +154,7 @@ def _qemu(target, kernel, cmdline, processors, folder):
         logs=[],
         file_limit=4 * 1024 * target.limits["stream"],
         folder=folder,
+        fatal=KVM_STOPS,
     )
 
 
