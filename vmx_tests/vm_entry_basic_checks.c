@@ -268,3 +268,21 @@ TABLE(others_after_mov_ss, others, .id = "entry.basic.mov-ss-others",
                 vmx_set_operating(false);
         CHECK_RESULT("right after MOV SS", r, SUCCEED);
 }
+
+static const struct probe smm_controls[] = {
+        { ROW("entry-to-smm", "entry to SMM must be 0", NULL, NULL),
+          .reject = EDITS(OR(ENTRY_CONTROLS, CTL_ENTRY_ENTRY_TO_SMM)),
+          .outcome = BAD_CONTROLS },
+        { ROW("deactivate", "deactivate dual-monitor treatment must be 0", NULL, NULL),
+          .reject = EDITS(OR(ENTRY_CONTROLS, CTL_ENTRY_DEACTIVATE_DUAL_MONITOR)),
+          .outcome = BAD_CONTROLS },
+        { ROW("both", "both must be 0", NULL, NULL),
+          .reject = EDITS(OR(ENTRY_CONTROLS, CTL_ENTRY_ENTRY_TO_SMM |
+                                             CTL_ENTRY_DEACTIVATE_DUAL_MONITOR)),
+          .outcome = BAD_CONTROLS },
+};
+
+PROBES(outside_smm, smm_controls, .id = "entry.smm-controls",
+       .title = "VM-entry controls outside SMM",
+       .sdm = "VM Entries > Checks on VMX Controls > VM-Entry Control Fields",
+       .rules = "INS_SMM_CONTROLS_OUTSIDE_SMM")

@@ -125,6 +125,7 @@ static bool always_counts(u32 field)
 }
 
 PROGRAM(run_cpuid, NATIVE_BITS, "cpuid\n");
+PROGRAM(run_ud2, NATIVE_BITS, "ud2\n");
 
 struct trip {
         struct row head;
@@ -134,16 +135,18 @@ struct trip {
 };
 
 static const struct trip trips[] = {
-        { ROW("vmcall", "an exit by VMCALL", NULL, NULL),
+        { ROW("vmcall", "an exit by VMCALL", "INS_ERRFIELD_KEPT_ON_EXIT", NULL),
           &program_vmcall, RFLAGS_FIXED, EXITS(EXIT_VMCALL) },
-        { ROW("cpuid", "an exit by CPUID", NULL, NULL),
+        { ROW("cpuid", "an exit by CPUID", "INS_ERRFIELD_KEPT_ON_EXIT", NULL),
           &run_cpuid, RFLAGS_FIXED, EXITS(EXIT_CPUID) },
+        { ROW("exception", "an exit by an exception", "INS_ERRFIELD_KEPT_ON_EXIT", NULL),
+          &run_ud2, RFLAGS_FIXED, EXITS(EXIT_EXCEPTION_NMI) },
         { ROW("entry-failure", "a VM-entry failure", NULL, NULL),
           &program_vmcall, 0, BAD_GUEST },
 };
 
 TABLE(untouched, trips, .id = "vmcs.untouched",
-      .title = "VM entry and VM exit change no control field and no host-state field",
+      .title = "VM entry and exit change no control, no host state and no error number",
       .sdm = SDM_DATA, .rules = "VMCS_RW_ENTRY_EXIT_UNTOUCHED")
 {
         static u64 before[256];
@@ -152,6 +155,7 @@ TABLE(untouched, trips, .id = "vmcs.untouched",
 
         vm_program(vm, *t->program);
         vmwrite(VMCS_GUEST_RFLAGS, t->guest_rflags);
+        vmwrite(VMCS_EXCEPTION_BITMAP, BIT(VEC_UD));  /* of GARBAGE too */
         /* Host RSP is written by vm_enter(): once before it is looked at. */
         vm_poison(0);
         check_result(__FILE__, __LINE__, "first entry", vm_enter(vm), t->outcome);
@@ -170,6 +174,7 @@ TABLE(untouched, trips, .id = "vmcs.untouched",
         }
         vm_poison(0);
         check_result(__FILE__, __LINE__, "VM entry", vm_enter(vm), t->outcome);
+        CHECK_VMCS(VM_INSTRUCTION_ERROR, VMERR_UNSUPPORTED_FIELD);
         for (unsigned i = 0; i < vmcs_field_count; i++) {
                 u32 field = vmcs_fields[i].encoding;
                 enum vmcs_type type = vmcs_type(field);
