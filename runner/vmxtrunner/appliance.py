@@ -16,6 +16,7 @@ import time
 
 from . import appliance_image, packages
 from .boot import KVM_STOPS, Boot, Launch
+from .machines import VGA_OF_SHARE
 
 # The disk: the request in sector 0, then the text and the ROM.
 SECTOR = 512
@@ -65,12 +66,14 @@ class InnerHost:
         for name, path in (("memory.img", image.memory), ("boot.rom", image.rom)):
             os.symlink(os.path.abspath(path), os.path.join(folder, name))
         text = _BOCHSRC.format(rom="boot.rom", memory="memory.img", cpu=target.cpu)
+        argv, environment = target.program()
+        if environment:
+            text += VGA_OF_SHARE
         text += "".join(f"{line}\n" for line in target.options["extra"])
         with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as stream:
             stream.write(text)
         with open(os.path.join(folder, "continue"), "w", encoding="ascii") as stream:
             stream.write("c\n")
-        argv, environment = target.program()
         self._launch = Launch(
             argv=[*argv, "-q", "-f", "bochsrc", "-rc", "continue"],
             stream="pipe",

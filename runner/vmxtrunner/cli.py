@@ -55,6 +55,7 @@ def _common(parser):
 def _target(parser):
     parser.add_argument("-t", "--target", metavar="NAME", help="target, or a target file NAME.toml")
     parser.add_argument("--cpu", metavar="MODEL", help="CPU model, where the target has some")
+    parser.add_argument("--linux", metavar="VERSION", help="kernel, where the target brings its own")
 
 
 def _results(parser):
@@ -111,6 +112,15 @@ def _parser():
     for add in (_target, _results, _common):
         add(sub)
 
+    sub = commands.add_parser("compare", help="cases that differ between runs")
+    sub.add_argument("folder", nargs="+", metavar="DIR", help="results; the first is the measure")
+    sub.add_argument("--json", action="store_true")
+
+    sub = commands.add_parser("deviations", help="what targets are known to do otherwise (README)")
+    sub.add_argument("--update", metavar="FILE", help="put it into this file, between its marks")
+    sub.add_argument("--check", metavar="FILE", help="fail if the file holds something else")
+    _common(sub)
+
     sub = commands.add_parser("targets", help="targets and whether this machine has them")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--default", action="store_true", help="only the name of the one that run takes")
@@ -121,6 +131,11 @@ def _parser():
 def _dispatch(options):
     if options.command == "run":
         from .run import run as command
+    elif options.command in ("compare", "deviations"):
+        from . import compare, deviations
+
+        module = compare if options.command == "compare" else deviations
+        command = getattr(module, f"{options.command}_command")
     else:
         from . import commands
 

@@ -189,6 +189,16 @@ def _list_rules(found, options):
     return OK
 
 
+def _kernels(target):
+    """The kernels that @target can bring along, its usual one first."""
+    if not target.linux:
+        return []
+    from . import packages
+
+    known = packages.Catalogue().linux
+    return [target.linux, *(version for version in known if version != target.linux)]
+
+
 def targets_command(options):
     best = targets.default(options.configs).name
     if options.default:
@@ -205,6 +215,7 @@ def targets_command(options):
                 "kind": target.kind,
                 "cpu": target.cpu,
                 "models": list(target.options["models"]),
+                "linux": _kernels(target),
                 "available": reason is None,
                 "reason": reason,
                 "default": name == best,
@@ -218,6 +229,8 @@ def targets_command(options):
         print(f"{mark} {row['name']:<{width}}  {row['title']}")
         for model in row["models"]:
             print(f"  {'':<{width}}    also --cpu {model}")
+        for version in row["linux"][1:]:
+            print(f"  {'':<{width}}    also --linux {version}")
         if row["reason"]:
             print(f"  {'':<{width}}    not here: {row['reason']}")
     return OK

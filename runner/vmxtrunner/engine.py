@@ -233,7 +233,7 @@ class Engine:
 
     def _judge(self, result, fingerprint):
         facts = {**self.record.fingerprint, **fingerprint}
-        facts.update(cpu=self.target.cpu, arch=self.options.arch)
+        facts.update(cpu=self.target.cpu, arch=self.options.arch, linux=self.target.linux)
         outcome, entry = self.expectations.judge(result.case.id, result.raw, facts)
         result.outcome, result.expectation = outcome, entry
         result.ok = expect.is_ok(outcome, entry, self.options.strict)

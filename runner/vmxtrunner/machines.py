@@ -104,6 +104,9 @@ panic: action=fatal
 """
 
 
+VGA_OF_SHARE = "vgaromimage: file=$BXSHARE/VGABIOS-lgpl-latest\n"
+
+
 def _bochs(target, kernel, cmdline, processors, folder):
     options = target.options
     _path, size = _write_rom(kernel, cmdline + " out=uart", folder)
@@ -114,11 +117,13 @@ def _bochs(target, kernel, cmdline, processors, folder):
         processors=processors,
         ips=options["ips"],
     )
+    argv, environment = target.program()
+    if environment:  # a packaged one does not find its own share by itself
+        text += VGA_OF_SHARE
     with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as stream:
         stream.write(text + "".join(f"{line}\n" for line in options["extra"]))
     with open(os.path.join(folder, "continue"), "w", encoding="ascii") as stream:
         stream.write("c\n")  # the debugger that Debian builds in waits for this
-    argv, environment = target.program()
     return Launch(
         argv=[*argv, "-q", "-f", "bochsrc", "-rc", "continue"],
         stream="file",

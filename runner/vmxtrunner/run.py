@@ -140,6 +140,8 @@ def repeat_command(options, target):
     words = [relative(sys.argv[0]), "run", "--target", options.target or target.name]
     if options.cpu:
         words += ["--cpu", options.cpu]
+    if options.linux:
+        words += ["--linux", options.linux]
     if options.arch != "x86_64":
         words += ["--arch", options.arch]
     usual = os.path.join(ROOT, "build", options.arch)

@@ -49,7 +49,7 @@ class Suite:
     def target(self):
         options = self.options
         if options.target:
-            return targets.find(options.configs, options.target, options.cpu)
+            return targets.find(options.configs, options.target, options.cpu, options.linux)
         return targets.default(options.configs, options.cpu)
 
     def results_folder(self):
