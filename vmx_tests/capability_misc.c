@@ -1,7 +1,7 @@
 /*
  * SDM Vol. 3, Appendix A, VMX Capability Reporting Facility > Miscellaneous Data:
  * IA32_VMX_MISC, field by field, and what each promises. Bit 14:
- * operation_restrictions_pt.c; bit 15: capability_msrs.c.
+ * operation_restrictions_features.c; bit 15: capability_msrs.c.
  */
 #include "x86/apic.h"
 #include "x86/memory.h"
