@@ -59,7 +59,7 @@ TABLE(blocking, blockings, .id = "inject.exit-state.blocking",
         vm_control(VMCS_GUEST_RFLAGS, RFLAGS_IF, 0);
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY_STATE, blockings[row].blocked);
         enter_and_exit(vm, blockings[row].info);
-        CHECK_VMCS(GUEST_INTERRUPTIBILITY_STATE, 0);
+        CHECK_BLOCKING(0);
 
         /* By contrast: VMCALL, the first instruction, leaves it. */
         vm = vm_begin(GUEST_NATIVE);
@@ -67,7 +67,7 @@ TABLE(blocking, blockings, .id = "inject.exit-state.blocking",
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY_STATE, blockings[row].blocked);
         vm_poison(0);
         CHECK_EXIT("without injection", vm_enter(vm), EXITS(EXIT_VMCALL));
-        CHECK_VMCS(GUEST_INTERRUPTIBILITY_STATE, blockings[row].blocked);
+        CHECK_BLOCKING(blockings[row].blocked);
 }
 
 static const struct {

@@ -109,6 +109,11 @@ bool check_delivered(const char *file, int line, const char *what,
         CHECK_MASKED(vmcs_field_name(VMCS_##field),                     \
                      vmread(VMCS_##field), want, mask)
 
+/* Blocking by STI and MOV SS as saved. */
+#define CHECK_BLOCKING(want)                                            \
+        CHECK_VMCS_MASKED(GUEST_INTERRUPTIBILITY_STATE, want,           \
+                          BLOCKED_STI | BLOCKED_MOV_SS)
+
 /* As CHECK_RESULT, and reports the exit information where it does not hold. */
 #define CHECK_EXIT(what, r, ...)                                        \
         check_exit(__FILE__, __LINE__, what, r, (struct vmx_result)__VA_ARGS__)
@@ -141,7 +146,27 @@ u32 irq_take(u8 vector);
  * is pending if @pending. Returns how many the host took besides the first.
  */
 u32 nmi_blocked(void (*fn)(void *), void *arg, bool pending);
+u32 nmi_seen(void);           /* so far, for @fn */
 void nmi_send(void);          /* to this processor */
+
+/* IRET: an NMI injected into a guest, earlier, may have left NMIs blocked. Done
+ * by vm_inject() and nmi_blocked(). */
+void nmi_unblock(void);
+
+/*
+ * Runs another guest, with virtual NMIs, that executes IRET: on a processor that
+ * keeps virtual-NMI blocking from one guest to the next only the case which is
+ * about that shall say so. vm_begin() comes after it.
+ */
+void vm_end_virtual_nmi_blocking(void);
+
+/* IRET of the build's width, and a frame for it on the guest's empty stack. */
+#ifdef __x86_64__
+#define IRET "iretq\n"
+#else
+#define IRET "iret\n"
+#endif
+void vm_push_frame(ulong rip, u16 cs, u32 rflags);
 
 /*
  * A watchdog for guests that may never end: the VMX-preemption timer (of which
