@@ -2,6 +2,7 @@
  * SDM Vol. 3, VM Entries > Checks on VMX Controls > VM-Execution Control Fields:
  * EPTP and HLATP. What else depends on EPT: entry_controls_ept.c.
  */
+#include "x86/memory.h"
 #include "x86/vmx/caps.h"
 #include "x86/vmx/control_check.h"
 #include "x86/vmx/ept.h"
@@ -64,7 +65,9 @@ static void runs(u64 eptp)
 
 FAMILY(memory_type, 8, .id = "entry.controls.eptp.memory-type",
        .title = "the memory type of EPTP is one that is supported", .sdm = SDM,
-       .rules = "ENTC_EPTP_MEMORY_TYPE EPT_CAP_CONSISTENT_MT", .needs = NEEDS)
+       .rules = "ENTC_EPTP_MEMORY_TYPE EPT_CAP_CONSISTENT_MT "
+                "EPT_EPTP_MT_UC_OR_WB_SAME_RESULT",
+       .needs = NEEDS)
 {
         u64 valid = identity_eptp(0), eptp = (valid & ~MEMORY_TYPE) | row;
 
@@ -74,7 +77,9 @@ FAMILY(memory_type, 8, .id = "entry.controls.eptp.memory-type",
 
 FAMILY(walk_length, 8, .id = "entry.controls.eptp.walk-length",
        .title = "the page-walk length of EPTP is one that is supported",
-       .sdm = SDM, .rules = "ENTC_EPTP_WALK_LENGTH ENTC_EPTP_WALK_LENGTH_5",
+       .sdm = SDM,
+       .rules = "ENTC_EPTP_WALK_LENGTH ENTC_EPTP_WALK_LENGTH_5 "
+                "EPT_EPTP_PWL4_WALK",
        .needs = NEEDS)
 {
         u64 valid = identity_eptp(0);
@@ -109,6 +114,15 @@ static u64 garbage(__attribute__((unused)) u64 old)
         return eptp_of(page, 0);
 }
 
+/* A level above the identity map. */
+static u64 five_levels(__attribute__((unused)) u64 old)
+{
+        u64 *pml5 = (u64 *)(ulong)new_page(0), four = identity_eptp(0);
+
+        pml5[0] = (four & ~BITS(11, 0)) | EPT_RWX;
+        return phys(pml5) | (four & MEMORY_TYPE) | EPTP_WALK(5);
+}
+
 static u64 top(u64 old)
 {
         return (old & BITS(11, 0)) |
@@ -136,14 +150,14 @@ static const struct probe eptp_probes[] = {
           .given = EDITS(WITH_EPT), .reject = EDITS(OR(EPTP, SHADOW_STACK)),
           .outcome = BAD_CONTROLS },
         { ROW("walk-5.unsupported", "5-level EPT where it is not supported",
-              "ENTC_EPTP_WALK_LENGTH ENTC_EPTP_WALK_LENGTH_5", "!ept-walk-5"),
+              "ENTC_EPTP_WALK_LENGTH ENTC_EPTP_WALK_LENGTH_5 EPT_EPTP_PWL5_WALK",
+              "!ept-walk-5"),
           .given = EDITS(WITH_EPT),
           .reject = EDITS(CLEAR(EPTP, WALK_LENGTH), OR(EPTP, EPTP_WALK(5))),
           .outcome = BAD_CONTROLS },
         { ROW("walk-5.supported", "5-level EPT where it is supported",
-              "ENTC_EPTP_WALK_LENGTH_5", "ept-walk-5"),
-          .given = EDITS(WITH_EPT, GUEST_DEFECT), .accepted = BAD_GUEST,
-          .accept = EDITS(CLEAR(EPTP, WALK_LENGTH), OR(EPTP, EPTP_WALK(5))) },
+              "ENTC_EPTP_WALK_LENGTH_5 EPT_EPTP_PWL5_WALK", "ept-walk-5"),
+          .accept = EDITS(EPT, CALC(EPTP, five_levels)) },
         { ROW("off", "any EPTP without EPT", "ENTC_EPTP_IGNORED"),
           .given = EDITS(SET(EPTP, ~0ull)),
           .reject = EDITS(EPT), .outcome = BAD_CONTROLS },
