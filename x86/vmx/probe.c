@@ -1,5 +1,6 @@
 #include "x86/vmx/probe.h"
 #include "lib/report.h"
+#include "x86/vmx/ept.h"
 #include "x86/vmx/guest_env.h"
 #include "x86/vmx/names.h"
 #include "x86/vmx/session.h"
@@ -135,4 +136,15 @@ void with_unrestricted_guest(struct vm *vm)
         with_ept(vm);
         vm_control(VMCS_SECONDARY_CONTROLS, CTL_SECONDARY_UNRESTRICTED_GUEST,
                    0);
+}
+
+void with_ept_hole(struct vm *vm)
+{
+        u64 *root = ept_new();
+
+        ept_map_identity(root);
+        *ept_entry(root, EPT_HOLE, EPT_PDE) = 0;
+        with_ept(vm);
+        vmwrite(VMCS_EPTP, eptp_of(root, 0));
+        ept_invalidate(eptp_of(root, 0));
 }

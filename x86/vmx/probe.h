@@ -66,6 +66,11 @@ unsigned tme_key_bits(void);
 void with_ept(struct vm *vm);
 void with_unrestricted_guest(struct vm *vm);
 
+/* The same with an EPT of the case's own that does not map the 2 MBytes from
+ * EPT_HOLE on; nothing of the suite lies there. */
+#define EPT_HOLE 0xc0000000u
+void with_ept_hole(struct vm *vm);
+
 /* One side: baseline, edits, poison, entry. The VM is left as it ended. */
 __attribute__((warn_unused_result))
 struct vmx_result probe_enter(const struct probe *probe,
