@@ -128,6 +128,8 @@ CASE(activity_sipi, .id = "capability.misc.activity.wait-for-sipi", .sdm = SDM,
         u32 id = cpu_get(1)->apic_id;
         bool idle = false;
 
+        /* Which fields there are is asked of this processor, not of the other. */
+        vm_begin(GUEST_NATIVE);
         sipi_result = (struct vmx_result){ 0 };
         if (!cpu_run(1, wait_for_sipi, NULL)) {
                 case_error("processor 1 does not answer");
