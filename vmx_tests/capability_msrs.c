@@ -191,7 +191,7 @@ CASE(cpl3, .id = "capability.msr.cpl3", .sdm = SDM, .rules = "CAP_MSR_CPL",
 CASE(smm_monitor, .id = "capability.msr.smm-monitor-ctl",
      .sdm = SECTION("Basic VMX Information"),
      .title = "IA32_SMM_MONITOR_CTL exists exactly with the dual-monitor treatment",
-     .rules = "CAP_BASIC_BIT49_DUAL_MONITOR")
+     .rules = "CAP_BASIC_BIT49_DUAL_MONITOR SMM_MONCTL_RD_UNSUPPORTED")
 {
         u64 value = 0;
 
@@ -209,7 +209,7 @@ CASE(smm_monitor, .id = "capability.msr.smm-monitor-ctl",
 CASE(smm_monitor_write, .id = "capability.msr.smm-monitor-ctl.write",
      .sdm = SDM_SMM, .needs = "dual-monitor",
      .title = "IA32_SMM_MONITOR_CTL can be written in SMM only",
-     .rules = "CAP_SMM_MONITOR_CTL_WRITE")
+     .rules = "CAP_SMM_MONITOR_CTL_WRITE SMM_MONCTL_WR_OUTSIDE")
 {
         u64 before = 0, after = 0;
 
@@ -218,8 +218,9 @@ CASE(smm_monitor_write, .id = "capability.msr.smm-monitor-ctl.write",
         CHECK_RESULT("WRMSR of the same value",
                      try_write(MSR_IA32_SMM_MONITOR_CTL, before),
                      FAULT_CODE(VEC_GP, 0));
-        CHECK_RESULT("WRMSR of another value",
-                     try_write(MSR_IA32_SMM_MONITOR_CTL, before ^ 1),
+        CHECK_RESULT("WRMSR of 0", try_write(MSR_IA32_SMM_MONITOR_CTL, 0),
+                     FAULT_CODE(VEC_GP, 0));
+        CHECK_RESULT("WRMSR of 1", try_write(MSR_IA32_SMM_MONITOR_CTL, 1),
                      FAULT_CODE(VEC_GP, 0));
         CHECK_RESULT("RDMSR", try_read(MSR_IA32_SMM_MONITOR_CTL, &after),
                      SUCCEED);
@@ -228,7 +229,7 @@ CASE(smm_monitor_write, .id = "capability.msr.smm-monitor-ctl.write",
 
 CASE(smbase, .id = "capability.msr.smbase", .sdm = SDM_SMM,
      .title = "IA32_SMBASE can not be read outside SMM, and not be written",
-     .rules = "CAP_SMBASE_MSR")
+     .rules = "CAP_SMBASE_MSR SMM_SMBASE_MSR")
 {
         u64 value;
 

@@ -224,6 +224,30 @@ FAMILY(lmsw, ARRAY_LEN(lmsw_sources), .id = "operation.root.lmsw", .sdm = SDM,
         CHECK_EQ("CR0[3:0]", read_cr0() & 0xf, source | CR0_PE);
 }
 
+CASE(lmsw_fixed, .id = "operation.root.lmsw.fixed", .sdm = SDM,
+     .title = "LMSW can not give MP, EM or TS a value that is not supported",
+     .rules = "CR_ROOT_LMSW_FIXED")
+{
+        const u64 bits = CR0_MP | CR0_EM | CR0_TS;
+        u64 fixed1 = vmx_caps()->cr0_fixed0 & bits;
+        u64 fixed0 = ~vmx_caps()->cr0_fixed1 & bits;
+        ulong cr0, source;
+
+        begin_exiting();
+        if (!(fixed0 | fixed1)) {
+                case_skip("none of the three is fixed here");
+                return;
+        }
+        cr0 = read_cr0();
+        source = (cr0 & 0xf) ^ (ulong)(fixed0 | fixed1);
+        trap_clear();
+        asm volatile("1: lmsw %w0\n2:\n" EXTABLE("1b", "2b")
+                     : : "r"(source) : "memory");
+        CHECK("LMSW", trap_last()->raised && trap_last()->vector == VEC_GP,
+              "it did not fault");
+        CHECK_EQ("CR0", read_cr0(), cr0);
+}
+
 static void count_exit(u32 vector)
 {
         CHECK_EQ("events that reached the handler", irq_count[vector], 1);

@@ -11,10 +11,10 @@
 
 #define SDM "VMX Instruction Reference > VMCALL—Call to VM Monitor"
 
-#define OUTSIDE(id, title, needs, mode)                                      \
-        MODE_ROW("outside" id, "VMCALL outside VMX operation" title,         \
-                 "INS_VMCALL_UD_OUTSIDE_VMX", needs, INSN_VMCALL, STATE_OFF, \
-                 mode, 0, FAULT(VEC_UD))
+#define OUTSIDE(id, title, needs, mode)                                    \
+        MODE_ROW("outside" id, "VMCALL outside VMX operation" title,       \
+                 "INS_VMCALL_UD_OUTSIDE_VMX SMM_VMCALL_ROOT_FAULTS", needs, \
+                 INSN_VMCALL, STATE_OFF, mode, 0, FAULT(VEC_UD))
 
 static const struct mode_row mode_rows[] = {
         OUTSIDE("", "", NULL, RAW_NATIVE),
@@ -28,18 +28,18 @@ static const struct mode_row mode_rows[] = {
                  "INS_VMCALL_UD_OUTSIDE_VMX", NULL, INSN_VMCALL,
                  STATE_OFF_VMXE0, RAW_NATIVE, 0, FAULT(VEC_UD)),
         MODE_ROW("root.v86", "VMCALL in virtual-8086 mode, VMX root operation",
-                 "INS_VMCALL_ROOT_UD_V86", "host32", INSN_VMCALL, STATE_ROOT,
+                 "INS_VMCALL_ROOT_UD_V86 SMM_VMCALL_ROOT_FAULTS", "host32", INSN_VMCALL, STATE_ROOT,
                  RAW_V86, 0, FAULT(VEC_UD)),
         MODE_ROW("root.compat", "VMCALL in compatibility mode, VMX root",
-                 "INS_VMCALL_ROOT_UD_COMPAT", "host64", INSN_VMCALL, STATE_ROOT,
-                 RAW_COMPAT, 0, FAULT(VEC_UD)),
+                 "INS_VMCALL_ROOT_UD_COMPAT SMM_VMCALL_ROOT_FAULTS", "host64",
+                 INSN_VMCALL, STATE_ROOT, RAW_COMPAT, 0, FAULT(VEC_UD)),
         MODE_ROW("root.compat-cpl3",
                  "VMCALL in compatibility mode at CPL 3, VMX root",
                  "INS_VMCALL_ROOT_UD_COMPAT", "host64", INSN_VMCALL, STATE_ROOT,
                  RAW_COMPAT_CPL3, 0, FAULT(VEC_UD)),
         MODE_ROW("root.cpl3", "VMCALL at CPL 3 in VMX root operation",
-                 "INS_VMCALL_ROOT_GP_CPL", NULL, INSN_VMCALL, STATE_ROOT,
-                 RAW_CPL3, 0, FAULT_CODE(VEC_GP, 0)),
+                 "INS_VMCALL_ROOT_GP_CPL SMM_VMCALL_ROOT_FAULTS", NULL,
+                 INSN_VMCALL, STATE_ROOT, RAW_CPL3, 0, FAULT_CODE(VEC_GP, 0)),
         MODE_ROW("root.lock", "LOCK VMCALL in VMX root operation",
                  "INS_VMCALL_LOCK", NULL, INSN_VMCALL, STATE_ROOT, RAW_NATIVE,
                  MODE_LOCK, FAULT(VEC_UD)),
@@ -101,19 +101,23 @@ static bool no_monitor(void)
                !(value & 1);
 }
 
-enum current { CURRENT_CLEAR, CURRENT_LAUNCHED, CURRENT_NONE };
+enum current { CURRENT_CLEAR, CURRENT_LAUNCHED, CURRENT_CONTROLS, CURRENT_NONE };
 
 static const struct row current_rows[] = {
         [CURRENT_CLEAR] = { .id = "clear", .title = "a clear VMCS current" },
         [CURRENT_LAUNCHED] = { .id = "launched",
                                .title = "a launched VMCS current",
-                               .rules = "INS_VMCALL_ROOT_ERR1_BEFORE_19" },
+                               .rules = "INS_VMCALL_ROOT_ERR1_BEFORE_19 "
+                                        "SMM_VMCALL_ROOT_ORDER" },
+        [CURRENT_CONTROLS] = { .id = "controls", .title = "a launched VMCS with "
+                               "invalid VM-exit controls current",
+                               .rules = "SMM_VMCALL_ROOT_ORDER" },
         [CURRENT_NONE] = { .id = "none", .title = "no VMCS current" },
 };
 
 TABLE(vmcall_fails, current_rows, .id = "vmcall.root.fails", .sdm = SDM,
       .title = "VMCALL in VMX root operation fails without an SMM monitor",
-      .rules = "INS_VMCALL_ROOT_ERR1")
+      .rules = "INS_VMCALL_ROOT_ERR1 SMM_VMCALL_ROOT_NODM")
 {
         struct vm *vm;
 
@@ -128,10 +132,13 @@ TABLE(vmcall_fails, current_rows, .id = "vmcall.root.fails", .sdm = SDM,
                 return;
         }
         vm = vm_begin(GUEST_NATIVE);
-        if (row == CURRENT_LAUNCHED)
+        if (row != CURRENT_CLEAR)
                 CHECK_RESULT("VMLAUNCH", vm_launch(vm), EXITS(EXIT_VMCALL));
+        if (row == CURRENT_CONTROLS)
+                vmwrite(VMCS_EXIT_CONTROLS, 0);
         vm_poison(VMERR_VMCALL_IN_ROOT);
         CHECK_RESULT("VMCALL", vmcall_root(), FAIL_VALID(VMERR_VMCALL_IN_ROOT));
         CHECK_EQ("current-VMCS pointer", current_vmcs(), vm->pointer);
-        CHECK_RESULT("VM entry", vm_enter(vm), EXITS(EXIT_VMCALL));
+        if (row != CURRENT_CONTROLS)
+                CHECK_RESULT("VM entry", vm_enter(vm), EXITS(EXIT_VMCALL));
 }

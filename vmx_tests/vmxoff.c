@@ -25,7 +25,7 @@ static void leave(void)
 
 CASE(vmxoff_current, .id = "vmxoff.current", .sdm = SDM,
      .title = "VMXOFF leaves VMX operation while a VMCS is current",
-     .rules = "INS_VMXOFF_SUCCESS")
+     .rules = "INS_VMXOFF_SUCCESS SMM_VMXOFF_OK_DEFAULT")
 {
         vm_begin(GUEST_NATIVE);
         leave();
@@ -33,7 +33,7 @@ CASE(vmxoff_current, .id = "vmxoff.current", .sdm = SDM,
 
 CASE(vmxoff_no_current, .id = "vmxoff.no-current", .sdm = SDM,
      .title = "VMXOFF leaves VMX operation while no VMCS is current",
-     .rules = "INS_VMXOFF_SUCCESS")
+     .rules = "INS_VMXOFF_SUCCESS SMM_VMXOFF_OK_DEFAULT")
 {
         begin_without_vmcs();
         leave();
