@@ -106,16 +106,19 @@ FAMILY(reserved_unusable, AR_RESERVED_BITS,
 /* 32-bit code: EAX = 90901234H; 16-bit code: AX = 1234H, two NOPs. */
 PROGRAM(operand_size, 32, "mov $0x90901234, %eax\nvmcall\n");
 
-static void clear_rax(struct vm *vm)
+/* 16-bit code begins at offset 0, where its instruction pointer reaches. */
+static void code_at_0(struct vm *vm)
 {
         vm->regs.rax = 0;
+        vmwrite(VMCS_GUEST_CS_BASE, vm->entry_rip);
+        vmwrite(VMCS_GUEST_RIP, 0);
 }
 
 #define RIGHTS(value) EDITS(SET(GUEST_CS_ACCESS_RIGHTS, value))
 #define SIZE_ROW(id_, title_, rule, needs_, guest, rights, rax_)            \
         { ROW(id_, title_, rule, needs_), .mode = guest,                    \
           .accept = RIGHTS(rights), .program = &operand_size,               \
-          .prepare = clear_rax, .rax = rax_, .rax_mask = 0xffffffff }
+          .prepare = code_at_0, .rax = rax_, .rax_mask = 0xffffffff }
 #define L_RULE "ENTG_SEG_CS_DB_L_OUTSIDE_IA32E_OK"
 
 static const struct probe rows[] = {

@@ -4,7 +4,6 @@
  */
 #include "lib/check.h"
 #include "x86/cpu.h"
-#include "x86/trap.h"
 #include "x86/vmx/event.h"
 #include "x86/vmx/probe.h"
 #include "x86/vmx/session.h"
@@ -73,9 +72,7 @@ static void inject(const struct test_case *self, u32 state, u32 info)
                 check_exit(self->file, (int)self->line,
                            "the injection in this activity state",
                            probe_enter(&p, in_state, 0), RESULT(BAD_GUEST));
-        /* An NMI leaves NMIs blocked, until the IRET of some handler. */
-        trap_clear();
-        asm volatile("1: ud2\n2:" EXTABLE("1b", "2b"));
+        nmi_unblock();
 }
 
 /* Hardware exceptions with their error codes; number: the vector. */

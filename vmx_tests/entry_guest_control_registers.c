@@ -337,35 +337,22 @@ PROBES(cr_checks, cr_probes, .id = "entry.guest",
        .title = "checks on guest control registers", .sdm = SDM)
 
 /*
- * Five levels whose second is the baseline's PML4: the same mapping. A host
- * field may change CR4.LA57 as well (no check names it), which makes the other
- * direction: the host itself runs with five levels for one entry.
+ * Five levels whose second is the baseline's PML4: the same mapping. The host
+ * has four levels, and again after the VM exit.
  */
 CASE(la57_change, .id = "entry.guest.cr4.la57-may-change",
-     .title = "VM entry may change CR4.LA57, both ways", .sdm = SDM,
-     .rules = "ENTG_CR4_LA57_MAY_CHANGE", .needs = "la57 host64")
+     .title = "VM entry may set CR4.LA57, which MOV to CR4 could not",
+     .sdm = SDM, .rules = "ENTG_CR4_LA57_MAY_CHANGE", .needs = "la57 host64")
 {
-        u64 *pml5 = page_alloc(1), *host_pml5 = page_alloc(1);
-        ulong cr3 = read_cr3(), cr4 = read_cr4();
-        struct vm *vm = vm_begin(GUEST_LONG);
+        u64 *pml5 = page_alloc(1);
+        struct probe p = {
+                .mode = GUEST_LONG, .program = &get_cr4,
+                .given = EDITS(SHOW_EXCEPTIONS),
+                .accept = EDITS(OR(GUEST_CR4, CR4_LA57),
+                                SET(GUEST_CR3, phys(pml5))),
+                .rax = CR4_LA57, .rax_mask = CR4_LA57,
+        };
 
         pml5[0] = phys(guest_env()->pml4) | PTE_P | PTE_W | PTE_U;
-        host_pml5[0] = (cr3 & PTE_ADDR) | PTE_P | PTE_W | PTE_U;
-        vm_program(vm, get_cr4);
-        vmwrite(VMCS_GUEST_CR4, vmread(VMCS_GUEST_CR4) | CR4_LA57);
-        vmwrite(VMCS_GUEST_CR3, phys(pml5));
-        vmwrite(VMCS_HOST_CR4, cr4 | CR4_LA57);
-        vmwrite(VMCS_HOST_CR3, phys(host_pml5));
-        if (!CHECK_RESULT("entry that sets CR4.LA57", vm_enter(vm),
-                          EXITS(EXIT_VMCALL)))
-                return;
-        CHECK_MASKED("CR4 of the guest", vm->regs.rax, CR4_LA57, CR4_LA57);
-
-        vm = vm_begin(GUEST_LONG);
-        vm_program(vm, get_cr4);
-        vmwrite(VMCS_HOST_CR4, cr4);
-        vmwrite(VMCS_HOST_CR3, cr3);
-        if (CHECK_RESULT("entry that clears CR4.LA57", vm_enter(vm),
-                         EXITS(EXIT_VMCALL)))
-                CHECK_MASKED("CR4 of the guest", vm->regs.rax, 0, CR4_LA57);
+        probe_check(self, &p);
 }

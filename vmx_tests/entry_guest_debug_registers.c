@@ -25,19 +25,19 @@ static bool always_loaded(void)
 }
 
 /*
- * LBR and BTF are everywhere, bits 5:3 and 63:16 nowhere. For the others the
- * processor is asked: a bit is reserved if WRMSR refuses it. -1: it refuses 0
- * as well.
+ * Bits 5:3 and 63:16 are reserved everywhere. For the others the processor is
+ * asked: a bit is reserved if WRMSR refuses it. Where WRMSR refuses 0 as well,
+ * LBR and BTF are there, and of the others nothing is known (-1).
  */
 static int debugctl_bit_exists(unsigned bit)
 {
         struct trap t;
 
-        if (bit < 2)
-                return true;
         if ((bit >= 3 && bit <= 5) || bit >= 16)
                 return false;
         t = wrmsr_safe(MSR_IA32_DEBUGCTL, 0);
+        if (t.raised && bit < 2)
+                return true;
         if (t.raised) {
                 case_skip("WRMSR can not tell: it refuses IA32_DEBUGCTL");
                 return -1;

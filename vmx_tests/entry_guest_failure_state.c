@@ -192,13 +192,6 @@ TABLE(registers, rows, .id = "entry.guest.failure.registers",
         write_dr6(DR6_INIT);
 }
 
-/* The IRET of a handler ends blocking by NMI. */
-static void unblock_nmi(void)
-{
-        trap_clear();
-        asm volatile("1: ud2\n2:" EXTABLE("1b", "2b"));
-}
-
 /* Not blocked before, bit 3 of the field is 1: an NMI comes at once. */
 TABLE(nmi_open, rows, .id = "entry.guest.failure.nmi.open",
       .title = "NMIs are not blocked if they were not", .sdm = SDM,
@@ -209,7 +202,7 @@ TABLE(nmi_open, rows, .id = "entry.guest.failure.nmi.open",
         u32 before;
 
         irq_set(VEC_NMI, irq_ignore);
-        unblock_nmi();
+        nmi_unblock();
         vm = entry_failure_begin(f);
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY_STATE, BLOCKED_NMI);
         fails(f, vm);
@@ -219,7 +212,7 @@ TABLE(nmi_open, rows, .id = "entry.guest.failure.nmi.open",
                 pause();
         CHECK_EQ("NMIs taken", irq_count[VEC_NMI] - before, 1);
         /* One that is pending must not meet another case. */
-        unblock_nmi();
+        nmi_unblock();
 }
 
 static const struct entry_failure *blocked;

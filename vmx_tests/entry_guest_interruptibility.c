@@ -5,7 +5,6 @@
 #include "lib/check.h"
 #include "x86/cpu.h"
 #include "x86/memory.h"
-#include "x86/trap.h"
 #include "x86/vmx/event.h"
 #include "x86/vmx/probe.h"
 #include "x86/vmx/session.h"
@@ -88,13 +87,6 @@ IN_MODE(compat, GUEST_COMPAT, "host64")
 IN_MODE(pae, GUEST_PAE, "")
 IN_MODE(v86, GUEST_V86, "")
 IN_MODE(real, GUEST_REAL, "unrestricted-guest")
-
-/* Until the IRET of a handler an injected NMI leaves NMIs blocked. */
-static void unblock_nmi(void)
-{
-        trap_clear();
-        asm volatile("1: ud2\n2:" EXTABLE("1b", "2b"));
-}
 
 /*
  * Injection: on the accepted side the guest's handler is reached, or the
@@ -233,7 +225,7 @@ TABLE(inject, inject_rows, .id = "entry.guest.interruptibility.inject",
 
         accepted(r, r->accept);
         if (!r->reject) {
-                unblock_nmi();
+                nmi_unblock();
                 return;
         }
         result = vm_enter(prepare(r, r->reject));
@@ -248,7 +240,7 @@ TABLE(inject, inject_rows, .id = "entry.guest.interruptibility.inject",
                            ENTRY_FAILS(EXIT_ENTRY_FAILURE_GUEST_STATE, 3));
         else
                 CHECK_EXIT("the injection is refused", result, BAD_GUEST);
-        unblock_nmi();
+        nmi_unblock();
 }
 
 /*
