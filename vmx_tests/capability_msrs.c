@@ -7,7 +7,7 @@
 #include "x86/msr.h"
 #include "x86/trap.h"
 #include "x86/vmx/caps.h"
-#include "x86/vmx/result.h"
+#include "x86/vmx/raw.h"
 #include "x86/vmx/session.h"
 
 #define SDM "VMX Capability Reporting Facility > introduction"
@@ -53,22 +53,14 @@ static const struct msr_row msr_rows[] = {
                 NEW),
 };
 
-static struct vmx_result of_trap(struct trap t)
-{
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
-}
-
 static struct vmx_result try_read(u32 msr, u64 *value)
 {
-        return of_trap(rdmsr_safe(msr, value));
+        return raw_trap(rdmsr_safe(msr, value));
 }
 
 static struct vmx_result try_write(u32 msr, u64 value)
 {
-        return of_trap(wrmsr_safe(msr, value));
+        return raw_trap(wrmsr_safe(msr, value));
 }
 
 TABLE(read_only, msr_rows, .id = "capability.msr.read-only", .sdm = SDM,
@@ -183,7 +175,7 @@ CASE(cpl3, .id = "capability.msr.cpl3", .sdm = SDM, .rules = "CAP_MSR_CPL",
         CHECK_RESULT("RDMSR at CPL 0", try_read(MSR_IA32_VMX_BASIC, &value),
                      SUCCEED);
         trap_at_cpl3_arg(code, MSR_IA32_VMX_BASIC, &t);
-        CHECK_RESULT("RDMSR at CPL 3", of_trap(t), FAULT_CODE(VEC_GP, 0));
+        CHECK_RESULT("RDMSR at CPL 3", raw_trap(t), FAULT_CODE(VEC_GP, 0));
 }
 
 #define SDM_SMM "System Management Mode > Dual-Monitor Treatment of SMIs and SMM"

@@ -14,19 +14,11 @@
 #define DISCOVER "Introduction to Virtual Machine Extensions > Discovering Support for VMX"
 #define ENABLE "Introduction to Virtual Machine Extensions > Enabling and Entering VMX Operation"
 
-static struct vmx_result of_trap(struct trap t)
-{
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
-}
-
 static struct vmx_result set_vmxe(bool set)
 {
         ulong cr4 = read_cr4() & ~(ulong)CR4_VMXE;
 
-        return of_trap(write_cr4_safe(set ? cr4 | CR4_VMXE : cr4));
+        return raw_trap(write_cr4_safe(set ? cr4 | CR4_VMXE : cr4));
 }
 
 static u32 vmx_feature(void)
@@ -42,7 +34,7 @@ CASE(discover, .id = "operation.discover", .sdm = DISCOVER,
 
         CHECK_EQ("CPUID.01H:ECX.VMX", vmx_feature(), 1);
         CHECK_RESULT("RDMSR of IA32_VMX_BASIC",
-                     of_trap(rdmsr_safe(MSR_IA32_VMX_BASIC, &value)), SUCCEED);
+                     raw_trap(rdmsr_safe(MSR_IA32_VMX_BASIC, &value)), SUCCEED);
         vmx_off();
         CHECK_RESULT("CR4.VMXE = 1", set_vmxe(true), SUCCEED);
         CHECK_MASKED("CR4", read_cr4(), ~0u, CR4_VMXE);

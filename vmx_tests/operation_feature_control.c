@@ -10,7 +10,7 @@
 #include "x86/msr.h"
 #include "x86/paging.h"
 #include "x86/vmx/caps.h"
-#include "x86/vmx/instr.h"
+#include "x86/vmx/raw.h"
 #include "x86/vmx/session.h"
 
 #define SDM "Introduction to Virtual Machine Extensions > Enabling and Entering VMX Operation"
@@ -25,12 +25,7 @@ static u64 feature(void)
 
 static struct vmx_result set_feature(u64 value)
 {
-        struct trap t = wrmsr_safe(MSR_IA32_FEATURE_CONTROL, value);
-
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
+        return raw_trap(wrmsr_safe(MSR_IA32_FEATURE_CONTROL, value));
 }
 
 static bool unlocked(void)

@@ -49,12 +49,7 @@ static ulong read_cr(unsigned cr)
 
 static struct vmx_result write_cr(unsigned cr, ulong value)
 {
-        struct trap t = cr ? write_cr4_safe(value) : write_cr0_safe(value);
-
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
+        return raw_trap(cr ? write_cr4_safe(value) : write_cr0_safe(value));
 }
 
 /* Is @value allowed in VMX operation? */

@@ -19,12 +19,7 @@
 
 static struct vmx_result set_trace(u64 value)
 {
-        struct trap t = wrmsr_safe(MSR_IA32_RTIT_CTL, value);
-
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
+        return raw_trap(wrmsr_safe(MSR_IA32_RTIT_CTL, value));
 }
 
 /* Outside VMX operation, tracing is on: of neither user nor supervisor code. */
@@ -127,12 +122,7 @@ static struct vmx_result getsec(u32 leaf, u32 *eax)
         asm volatile("1: .byte 0x0f, 0x37\n2:\n" EXTABLE("1b", "2b")
                      : "+a"(a), "+b"(b), "+c"(c), "+d"(d) : : "memory");
         *eax = a;
-        if (!trap_last()->raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION,
-                                    .vector = trap_last()->vector,
-                                    .has_code = trap_last()->has_error,
-                                    .code = trap_last()->error };
+        return raw_trap(*trap_last());
 }
 
 struct leaf_row {

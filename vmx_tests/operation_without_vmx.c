@@ -23,14 +23,6 @@ static bool of_intel(void)
         return false;
 }
 
-static struct vmx_result of_trap(struct trap t)
-{
-        if (!t.raised)
-                return RESULT(SUCCEED);
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
-                                    .has_code = t.has_error, .code = t.error };
-}
-
 CASE(vmxe_reserved, .id = "operation.without-vmx.vmxe", .sdm = SDM,
      .title = "CR4.VMXE is reserved",
      .rules = "CAP_CR4_VMXE_RESERVED_NO_VMX CAP_CPUID_VMX_BIT", .needs = NEEDS)
@@ -39,9 +31,9 @@ CASE(vmxe_reserved, .id = "operation.without-vmx.vmxe", .sdm = SDM,
 
         if (!of_intel())
                 return;
-        CHECK_RESULT("MOV of the value that it has", of_trap(write_cr4_safe(cr4)),
+        CHECK_RESULT("MOV of the value that it has", raw_trap(write_cr4_safe(cr4)),
                      SUCCEED);
-        CHECK_RESULT("MOV with VMXE = 1", of_trap(write_cr4_safe(cr4 | CR4_VMXE)),
+        CHECK_RESULT("MOV with VMXE = 1", raw_trap(write_cr4_safe(cr4 | CR4_VMXE)),
                      FAULT_CODE(VEC_GP, 0));
         CHECK_EQ("CR4", read_cr4(), cr4);
 }
@@ -71,7 +63,7 @@ FAMILY(msrs, OLD_MSRS, .id = "operation.without-vmx.msr",
 
         if (!of_intel())
                 return;
-        CHECK_RESULT("RDMSR", of_trap(rdmsr_safe(MSR_IA32_VMX_BASIC + row, &value)),
+        CHECK_RESULT("RDMSR", raw_trap(rdmsr_safe(MSR_IA32_VMX_BASIC + row, &value)),
                      FAULT_CODE(VEC_GP, 0));
 }
 
@@ -89,10 +81,10 @@ CASE(feature_control, .id = "operation.without-vmx.feature-control", .sdm =
                 return;
         }
         CHECK_RESULT("WRMSR",
-                     of_trap(wrmsr_safe(MSR_IA32_FEATURE_CONTROL,
+                     raw_trap(wrmsr_safe(MSR_IA32_FEATURE_CONTROL,
                                         before | FEATURE_CONTROL_VMX)),
                      FAULT_CODE(VEC_GP, 0));
-        CHECK_RESULT("RDMSR", of_trap(rdmsr_safe(MSR_IA32_FEATURE_CONTROL, &after)),
+        CHECK_RESULT("RDMSR", raw_trap(rdmsr_safe(MSR_IA32_FEATURE_CONTROL, &after)),
                      SUCCEED);
         CHECK_EQ("IA32_FEATURE_CONTROL", after, before);
 }

@@ -75,11 +75,12 @@ static void run_native(void *arg)
         run->flags = flags;
 }
 
-static struct vmx_result exception(const struct trap *t)
+struct vmx_result raw_trap(struct trap t)
 {
-        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t->vector,
-                                    .has_code = t->has_error,
-                                    .code = t->error };
+        if (!t.raised)
+                return RESULT(SUCCEED);
+        return (struct vmx_result){ .kind = VMX_EXCEPTION, .vector = t.vector,
+                                    .has_code = t.has_error, .code = t.error };
 }
 
 u8 *raw_page(void)
@@ -100,7 +101,7 @@ static struct vmx_result native(const struct code *code, ulong ax)
         memcpy(page, code->bytes, code->size);
         page[code->size] = 0xc3;  /* RET */
         if (trap_call(run_native, &run, &t))
-                return exception(&t);
+                return raw_trap(t);
         trap_clear();
         return raw_flags(run.flags);
 }
@@ -150,7 +151,7 @@ struct vmx_result raw_run(enum raw_mode mode, const struct code *code, ulong ax)
         CODE_ADD(&whole, 0xcd, TRAP_END);
         memcpy(buf, whole.bytes, whole.size);
         if (run_other(mode, buf, ax, &t))
-                return exception(&t);
+                return raw_trap(t);
         /* It ended in INT 40H. */
         return raw_flags((ulong)this_cpu()->trap.rflags);
 }

@@ -59,6 +59,9 @@ u8 *raw_page(void);
 __attribute__((warn_unused_result))
 struct vmx_result raw_run(enum raw_mode mode, const struct code *code, ulong ax);
 
+/* What an access that may fault did: VMX_EXCEPTION or VMX_SUCCEED. */
+struct vmx_result raw_trap(struct trap t);
+
 /*
  * What the flags of an instruction say. Unlike vmx_result_of() it can tell a
  * VMfailValid without a VM-instruction error from other failures (code ~0).
