@@ -7,6 +7,7 @@
  */
 #include "lib/report.h"
 #include "x86/memory.h"
+#include "x86/msr.h"
 #include "x86/vmx/control_check.h"
 
 #define SDM_STEPS "VM Entries > steps of VM entry (chapter introduction)"
@@ -19,6 +20,20 @@
         { ROW("host." id_, "an invalid host-state field", NULL, needs_), \
           .reject = EDITS(__VA_ARGS__), .outcome = BAD_HOST }
 #define SECONDARY(NAME) WITH_SECONDARY(CTL_SECONDARY_##NAME)
+
+/*
+ * One entry, which a processor that does not check can use: a VM exit with an
+ * area that it can not use is a VMX abort.
+ */
+static u64 misaligned_area(__attribute__((unused)) u64 old)
+{
+        u64 area = new_page(0) + 8;
+        u32 *entry = (u32 *)(ulong)area;
+
+        entry[0] = MSR_IA32_SYSENTER_CS;
+        entry[2] = (u32)rdmsr(MSR_IA32_SYSENTER_CS);
+        return area;
+}
 
 /* No processor has all bits of a word of controls. */
 static const struct probe defects[] = {
@@ -58,9 +73,9 @@ static const struct probe defects[] = {
         CONTROLS("save-timer", "save-vmx-preemption-timer-value",
                  OR(EXIT_CONTROLS, CTL_EXIT_SAVE_PREEMPTION_TIMER)),
         CONTROLS("exit-msr-store", NULL, SET(EXIT_MSR_STORE_COUNT, 1),
-                 SET(EXIT_MSR_STORE_ADDRESS, 8)),
+                 CALC(EXIT_MSR_STORE_ADDRESS, misaligned_area)),
         CONTROLS("exit-msr-load", NULL, SET(EXIT_MSR_LOAD_COUNT, 1),
-                 SET(EXIT_MSR_LOAD_ADDRESS, 8)),
+                 CALC(EXIT_MSR_LOAD_ADDRESS, misaligned_area)),
         CONTROLS("entry-msr-load", NULL, SET(ENTRY_MSR_LOAD_COUNT, 1),
                  SET(ENTRY_MSR_LOAD_ADDRESS, 8)),
         CONTROLS("injected-type", NULL, SET(ENTRY_INTERRUPTION_INFO, 0x80000100)),
@@ -271,7 +286,8 @@ static const struct {
         { EDITS(SET(PIN_CONTROLS, ~0u)), EDITS(CLEAR(HOST_CR0, CR0_PE)) },
         { EDITS(SET(CR3_TARGET_COUNT, ~0u)), EDITS(SET(HOST_TR_SELECTOR, 0)) },
         { EDITS(OR(EXIT_CONTROLS, 0xfffffdff)), EDITS(CLEAR(HOST_CR4, CR4_VMXE)) },
-        { EDITS(SET(EXIT_MSR_LOAD_COUNT, 1), SET(EXIT_MSR_LOAD_ADDRESS, 8)),
+        { EDITS(SET(EXIT_MSR_LOAD_COUNT, 1),
+                CALC(EXIT_MSR_LOAD_ADDRESS, misaligned_area)),
           EDITS(OR(HOST_SS_SELECTOR, 1)) },
         { EDITS(SET(ENTRY_INTERRUPTION_INFO, 0x80000100)),
           EDITS(OR(HOST_CS_SELECTOR, 4)) },

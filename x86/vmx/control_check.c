@@ -140,7 +140,7 @@ void address_check_bit(const struct address_check *a, unsigned bit)
         enter_valid(a);
         if (bit < a->low || bit >= control_address_width())
                 refused(a, new_page(0) | mask);
-        else if (!a->used_by_exits)
+        else
                 passed(a->active, a->field, UNUSED_MEMORY | mask);
 }
 

@@ -30,8 +30,6 @@ unsigned control_address_width(void);
 struct address_check {
         u32 field;
         unsigned low;                /* its bits below this must be 0 */
-        bool used_by_exits;          /* what it points to is read even where */
-                                     /* the guest state is refused */
         const struct edit *active;   /* controls that make the field count */
         const struct edit *inactive; /* the same, but it does not count */
 };
