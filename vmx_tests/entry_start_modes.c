@@ -76,9 +76,9 @@ struct outer {
 #define OUTER_DATA(cpl) ((SEL_SPARE + 8) | (cpl))
 
 #ifdef __x86_64__
-#define IRET "iretq"
+#define OUTER_RETURN "iretq"
 #else
-#define IRET "iret"
+#define OUTER_RETURN "iret"
 #endif
 
 static void enter_level(void *arg)
@@ -87,7 +87,7 @@ static void enter_level(void *arg)
         ulong code = OUTER_CODE(o->cpl), data = OUTER_DATA(o->cpl);
 
         asm volatile("push %0\n\tpush %1\n\tpush $2\n\tpush %2\n\tpush %3\n\t"
-                     IRET
+                     OUTER_RETURN
                      : : "r" (data), "r" (o->stack), "r" (code), "r" (o->code)
                      : "memory");
         __builtin_unreachable();
