@@ -105,6 +105,20 @@ void guest_map(ulong linear, u64 physical, u64 flags)
         table[linear >> 12 & 511] = physical | flags;
 }
 
+void guest_map_small(const void *page)
+{
+        guest_map((ulong)page, phys(page), PAGE_FLAGS);
+}
+
+/* The kernel's own descriptors, with the first processor's guest TSS. */
+static void fill_gdt(void)
+{
+        memcpy(env.gdt, this_cpu()->gdt, DESC_ENTRIES * sizeof(u64));
+        env.gdt[SEL_TSS / 8] = desc_make((u32)(ulong)this_vmx()->tss, TSS_LIMIT,
+                                         DESC_TYPE(11) | DESC_P);
+        env.gdt[SEL_TSS / 8 + 1] = 0;
+}
+
 void guest_env_reset(void)
 {
         while (splits) {
@@ -112,16 +126,8 @@ void guest_env_reset(void)
 
                 env.directories[i] = i << 21 | PAGE_FLAGS | PTE_PS;
         }
-}
-
-/* The kernel's own descriptors, with the first processor's guest TSS. */
-static void make_gdt(void)
-{
-        env.gdt = page_alloc(1);
-        memcpy(env.gdt, this_cpu()->gdt, DESC_ENTRIES * sizeof(u64));
-        env.gdt[SEL_TSS / 8] = desc_make((u32)(ulong)this_vmx()->tss, TSS_LIMIT,
-                                         DESC_TYPE(11) | DESC_P);
-        env.gdt[SEL_TSS / 8 + 1] = 0;
+        if (env.gdt)
+                fill_gdt();
 }
 
 void guest_env_tss(enum guest_mode mode)
@@ -145,7 +151,8 @@ const struct guest_env *guest_env(void)
         make_handlers();
         make_page_tables();
         env.low_code = low_page(1);
-        make_gdt();
+        env.gdt = page_alloc(1);
+        fill_gdt();
         if (vmx_caps()->ept_vpid) {
                 u64 *root = ept_new();
 

@@ -37,7 +37,14 @@ void baseline_init(void);
  */
 void guest_map(ulong linear, u64 physical, u64 flags);
 
-/* Undoes guest_map(). */
+/*
+ * Maps @page, which may be the suite's memory, identically by a 4-KByte page
+ * until the case ends: only so must accesses to an APIC-access page be
+ * recognized. SDM Vol. 3, Issues Pertaining to Page Size and TLB Management.
+ */
+void guest_map_small(const void *page);
+
+/* Undoes guest_map(); the guests' GDT is as it was made. */
 void guest_env_reset(void);
 
 /* Lays out this processor's guest TSS for @mode: RSP0, or ESP0 and SS0. */

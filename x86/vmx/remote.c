@@ -1,12 +1,14 @@
 #include "x86/vmx/remote.h"
 #include "x86/apic.h"
 #include "x86/memory.h"
+#include "x86/vmx/instr.h"
 #include "x86/vmx/session.h"
 
 static void run_guest(void *arg)
 {
         struct remote *r = arg;
         struct vm *vm = vm_begin(GUEST_NATIVE);
+        struct vmx_result cleared;
 
         r->set_up(vm, r);
         r->result = vm_enter(vm);
@@ -23,6 +25,9 @@ static void run_guest(void *arg)
          * when VMXOFF unblocks it is not for every case to judge.
          */
         r->done = 1;
+        /* The memory of the VMCS is another case's then: it must be inactive. */
+        cleared = vmclear(&vm->pointer);
+        (void)cleared;
         vmx_off();
 }
 

@@ -10,8 +10,13 @@
 #include "x86/smp.h"
 #include "x86/vmx/exit_probe.h"
 
-/* Rounds of a guest's loop of PAUSE: long enough for any IPI to arrive. */
+/*
+ * Rounds of a guest's loop of PAUSE: long enough for an IPI to arrive that was
+ * sent before; and for the processor that sends it to do so, although other
+ * work may take it away for a while.
+ */
 #define REMOTE_LOOPS 300000u
+#define REMOTE_PATIENCE 5000000u
 
 struct remote {
         void (*set_up)(struct vm *vm, struct remote *r);

@@ -114,8 +114,9 @@ void machine_case_end(void)
         /* What the other processors had was allocated after the mark. */
         for (unsigned i = 1; i < CPU_MAX; i++)
                 cpus[i].vmxon_region = NULL;
-        guest_env_reset();
         irq_reset();
         desc_reload();
+        vmcs_regions_clear();
+        guest_env_reset();
         memory_release(mark);
 }

@@ -4,16 +4,38 @@
 #include "x86/memory.h"
 #include "x86/vmx/caps.h"
 #include "x86/vmx/instr.h"
+#include "x86/vmx/session.h"
 
 /* VMCS encodings: bits 14:13 are the width, 1 = 64 bits; bit 0 = high half. */
 #define IS_64_BIT(field) (((field) >> 13 & 3) == 1)
+
+/* SDM Vol. 3, Software Use of Virtual-Machine Control Structures. */
+static struct vmcs_region *made[128];
+static unsigned made_count;
 
 struct vmcs_region *vmcs_region_new(void)
 {
         struct vmcs_region *r = page_alloc(1);
 
         r->revision = (u32)vmx_caps()->basic & 0x7fffffff;
+        if (!this_cpu()->index && made_count < ARRAY_LEN(made))
+                made[made_count++] = r;
         return r;
+}
+
+void vmcs_regions_clear(void)
+{
+        struct vmx_result ignored;
+
+        while (made_count) {
+                u64 pointer = phys(made[--made_count]);
+
+                if (!this_vmx()->operating)
+                        continue;
+                /* The VMXON region is refused: nothing to clear. */
+                ignored = vmclear(&pointer);
+                (void)ignored;
+        }
 }
 
 struct vmx_result vmx_result_of(ulong flags)

@@ -13,8 +13,17 @@ struct vmcs_region {
         u8 data[4096 - 8];
 };
 
-/* A zeroed region with the processor's VMCS revision identifier. */
+/*
+ * A zeroed region with the processor's VMCS revision identifier; at the end of
+ * the case its memory is given back.
+ */
 struct vmcs_region *vmcs_region_new(void);
+
+/*
+ * VMCLEAR of the regions that the first processor made in the case: while one
+ * is active its memory must not be used otherwise.
+ */
+void vmcs_regions_clear(void);
 
 /*
  * A field of the current VMCS, of any width (a 64-bit field in a 32-bit build
