@@ -6,7 +6,8 @@
  * Returns 0 after a VM exit, else RFLAGS after an instruction that did not
  * enter, or anything where it raised an exception (x86/trap.h records it).
  * The six arithmetic flags are set before, so that an instruction which leaves
- * them alone is noticed.
+ * them alone is noticed. Without a current VMCS the VMWRITE fails too, and the
+ * instruction shall say so itself.
  */
 #define HOST_RSP_FIELD 0x6c14
 #define PRESET_FLAGS 0x8d7
@@ -45,7 +46,6 @@ vm_enter_asm:
         push    %rdi
         mov     $HOST_RSP_FIELD, %eax
         vmwrite %rsp, %rax
-        jna     3f
         test    %rsi, %rsi
         jnz     2f
         load_guest
@@ -108,7 +108,6 @@ vm_enter_asm:
         push    %edi
         mov     $HOST_RSP_FIELD, %eax
         vmwrite %esp, %eax
-        jna     3f
         test    %esi, %esi
         jnz     2f
         load_guest

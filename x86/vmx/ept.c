@@ -67,21 +67,30 @@ u64 ept_memory_type(void)
         return vmx_caps()->ept_vpid & CAP_EPT_WB ? EPT_WB : EPT_MT(0);
 }
 
+/*
+ * The memory types of the EPT replace those of the MTRRs: above the suite's
+ * memory there may be devices.
+ */
+static u64 identity_entry(u64 at)
+{
+        return at | EPT_RWX |
+               (at < MEMORY_LIMIT ? ept_memory_type() : EPT_MT(0));
+}
+
 void ept_map_identity(u64 *root)
 {
-        u64 flags = EPT_RWX | ept_memory_type();
-
         if (vmx_caps()->ept_vpid & CAP_EPT_2M) {
                 for (u64 gib = 0; gib < 4ull << 30; gib += 1ull << 30) {
                         volatile u64 *pd = ept_entry(root, gib, EPT_PDE);
 
                         for (u64 i = 0; i < 512; i++)
-                                pd[i] = (gib + (i << 21)) | flags | EPT_LARGE;
+                                pd[i] = identity_entry(gib + (i << 21)) |
+                                        EPT_LARGE;
                 }
                 return;
         }
         for (u64 at = 0; at < MEMORY_LIMIT; at += PAGE_SIZE)
-                ept_map(root, at, at, EPT_PTE, flags);
+                *ept_entry(root, at, EPT_PTE) = identity_entry(at);
         ept_map(root, 0xfee00000, 0xfee00000, EPT_PTE,
                 EPT_RWX | EPT_MT(0));
 }

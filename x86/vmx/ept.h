@@ -47,7 +47,8 @@ void ept_map(u64 *root, u64 gpa, u64 hpa, unsigned level, u64 flags);
 volatile u64 *ept_entry(u64 *root, u64 gpa, unsigned level);
 
 /*
- * The first 4 GiB, identically, RWX and write-back, in 2-MiB pages; on a
+ * The first 4 GiB, identically, RWX, in 2-MiB pages: write-back the suite's
+ * memory, uncacheable what lies above; on a
  * processor without those the suite's memory and the local APIC in 4-KiB pages.
  */
 void ept_map_identity(u64 *root);

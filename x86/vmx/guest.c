@@ -141,14 +141,15 @@ void vm_poison(u32 expected_error)
                 return;
         vmwrite(VMCS_EXIT_REASON, POISON_REASON);
         vmwrite(VMCS_EXIT_QUALIFICATION, POISON);
-        vmwrite(VMCS_EXIT_INTERRUPTION_INFO, POISON);
+        vmwrite(VMCS_EXIT_INTERRUPTION_INFO, POISON_EVENT);
         vmwrite(VMCS_EXIT_INTERRUPTION_ERROR_CODE, POISON);
-        vmwrite(VMCS_IDT_VECTORING_INFO, POISON);
+        vmwrite(VMCS_IDT_VECTORING_INFO, POISON_EVENT);
         vmwrite(VMCS_IDT_VECTORING_ERROR_CODE, POISON);
         vmwrite(VMCS_EXIT_INSTRUCTION_LENGTH, POISON);
         vmwrite(VMCS_EXIT_INSTRUCTION_INFO, POISON);
         vmwrite(VMCS_GUEST_LINEAR_ADDRESS, POISON);
-        vmwrite(VMCS_GUEST_PHYSICAL_ADDRESS, POISON);
+        if (vmcs_has(VMCS_GUEST_PHYSICAL_ADDRESS))
+                vmwrite(VMCS_GUEST_PHYSICAL_ADDRESS, POISON);
 }
 
 void vm_skip(void)

@@ -125,6 +125,7 @@ struct vmx_result vm_resume(struct vm *vm);
 void vm_poison(u32 expected_error);
 #define POISON_REASON 0x0badu
 #define POISON 0x5a5au
+#define POISON_EVENT 0x80005a5au  /* of the event fields: valid, and no event */
 
 /* True if VMWRITE can write the read-only fields (IA32_VMX_MISC[29]). */
 bool vm_can_poison_exit(void);

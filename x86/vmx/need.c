@@ -8,6 +8,7 @@
 #include "x86/cpu.h"
 #include "x86/smp.h"
 #include "x86/vmx/caps.h"
+#include "x86/vmx/session.h"
 
 static bool always(unsigned unused)
 {
@@ -257,16 +258,29 @@ static bool works_without_vmx(const char *needs)
         return list_has(needs, "any") || list_has(needs, "novmx");
 }
 
+/* Why VMX can not be used at all; NULL: it can. */
+static const char *vmx_absent(void)
+{
+        static bool asked, permitted;
+
+        if (!vmx_caps()->vmx)
+                return "no VMX";
+        if (!asked)
+                permitted = vmx_permitted();
+        asked = true;
+        return permitted ? NULL
+                         : "VMX outside SMX is locked off in IA32_FEATURE_CONTROL";
+}
+
 const char *need_absent(const char *needs, const char *more, bool *invalid)
 {
-        const char *absent;
+        const char *absent = vmx_absent();
 
-        if (!vmx_caps()->vmx && !works_without_vmx(needs) &&
-            !works_without_vmx(more)) {
+        if (absent && !works_without_vmx(needs) && !works_without_vmx(more)) {
                 if ((needs && !all_hold(needs, false, invalid)) ||
                     (more && !all_hold(more, false, invalid)))
                         return reason;
-                return "no VMX";
+                return absent;
         }
         absent = list_absent(needs, invalid);
         return absent ? absent : list_absent(more, invalid);
