@@ -44,6 +44,7 @@ static struct pages begin(enum apic_mode mode, struct program program,
 
         p.vm = vm_begin(GUEST_NATIVE);
         vm_program(p.vm, program);
+        guest_map_small(p.access);
         p.vm->regs.rcx = (ulong)p.access + offset;
         vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(p.access));
         vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(p.virtual));
@@ -114,7 +115,7 @@ static bool write_virtualized(u32 offset)
                !(offset >= APIC_ISR && offset < APIC_ESR);
 }
 
-/* The whole page in steps of 40H behind the registers that there are. */
+/* Every 16 bytes up to the last register of an APIC. */
 FAMILY(read_plain, 64, .id = "apic-access.read.no-shadow",
        .title = "without a TPR shadow every read of the page exits",
        .sdm = SDM_READ, .rules = "APIC_RD_NO_SHADOW",
@@ -177,7 +178,8 @@ FAMILY(read_registers, 64, .id = "apic-access.read.registers",
                 "APIC_RD_ARV_LDR_DFR_SVR APIC_RD_ARV_ISR APIC_RD_ARV_TMR "
                 "APIC_RD_ARV_IRR APIC_RD_ARV_ESR_ICR APIC_RD_ARV_LVT_TIMER "
                 "APIC_RD_ARV_UNLISTED",
-       .needs = "virtualize-apic-accesses apic-register-virtualization")
+       .needs = "virtualize-apic-accesses use-tpr-shadow "
+                "apic-register-virtualization")
 {
         struct pages p = begin(REGISTERS, read_code, row * 0x10);
 
@@ -196,7 +198,8 @@ FAMILY(write_registers, 64, .id = "apic-access.write.registers",
        .title = "the writes that APIC-register virtualization virtualizes",
        .sdm = SDM_WRITES_WHICH,
        .rules = "APIC_WR_ARV_LIST APIC_WR_ARV_UNLISTED",
-       .needs = "virtualize-apic-accesses apic-register-virtualization")
+       .needs = "virtualize-apic-accesses use-tpr-shadow "
+                "apic-register-virtualization")
 {
         const u32 offset = row * 0x10, value = 0x12345678;
         struct pages p = begin(REGISTERS, write_code, offset);
@@ -248,7 +251,8 @@ static const struct offset_row odd_offsets[] = {
 
 TABLE(odd, odd_offsets, .id = "apic-access.read.odd",
       .title = "reads beside the registers exit", .sdm = SDM_READ,
-      .needs = "virtualize-apic-accesses apic-register-virtualization")
+      .needs = "virtualize-apic-accesses use-tpr-shadow "
+                "apic-register-virtualization")
 {
         const struct offset_row *r = case_row(self, row);
         struct pages p = begin(r->mode, read_code, r->offset);
@@ -269,6 +273,11 @@ CASE(neighbour, .id = "apic-access.neighbour",
         p.vm->regs.rcx = (ulong)p.virtual;
         CHECK_RESULT("read", vm_enter(p.vm), EXITS(EXIT_VMCALL));
         CHECK_EQ("EAX", p.vm->regs.rax & 0xffffffff, IN_VIRTUAL_PAGE);
+        p = begin(PLAIN, write_code, 0);
+        p.vm->regs.rcx = (ulong)p.virtual;
+        p.vm->regs.rax = 0x600d;
+        CHECK_RESULT("write", vm_enter(p.vm), EXITS(EXIT_VMCALL));
+        CHECK_EQ("the page", *(u32 *)p.virtual, 0x600d);
 }
 
 CASE(fetch, .id = "apic-access.fetch",

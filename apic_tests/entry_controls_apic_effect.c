@@ -27,6 +27,7 @@ static volatile u32 *begin(const struct edit *controls, struct vm **vm,
         volatile u32 *page = (u32 *)(ulong)new_page(0);
 
         *vm = vm_begin(GUEST_NATIVE);
+        guest_map_small((void *)page);
         vmwrite(VMCS_APIC_ACCESS_ADDRESS, (ulong)page);
         vmcs_edit(controls);
         page[TPR / 4] = STAMP;

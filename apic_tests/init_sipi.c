@@ -7,16 +7,29 @@
 
 #define SDM "VMX Non-Root Operation > Other Causes of VM Exits"
 
-/* Tells that it runs, then waits for what comes; ends by itself if nothing does. */
+/*
+ * Tells that it runs, then waits for what comes, or to be told to go on; after
+ * that for what was sent before.
+ */
 PROGRAM(waiting, NATIVE_BITS,
         "movl $1, (%" SI ")\n"
-        "1: pause\n dec %ecx\n jnz 1b\n vmcall\n");
+        "1: pause\n cmpl $0, (%" DX ")\n jnz 2f\n dec %ecx\n jnz 1b\n"
+        "2: pause\n dec %ebx\n jnz 2b\n vmcall\n");
 
 static void wait_in_guest(struct vm *vm, struct remote *r)
 {
         vm_program(vm, waiting);
         vm->regs.rsi = (ulong)&r->started;
-        vm->regs.rcx = REMOTE_LOOPS;
+        vm->regs.rdx = (ulong)&r->go_on;
+        vm->regs.rcx = REMOTE_PATIENCE;
+        vm->regs.rbx = REMOTE_LOOPS;
+}
+
+/* For what another processor was sent to arrive there. */
+static void let_arrive(void)
+{
+        for (unsigned i = 0; i < 20000; i++)
+                pause();
 }
 
 CASE(init_active, .id = "init.exit.active",
@@ -52,7 +65,10 @@ CASE(no_init, .id = "init.exit.none",
 {
         struct remote *r = remote_start(wait_in_guest);
 
-        if (r && remote_wait_done(r))
+        if (!r)
+                return;
+        r->go_on = 1;
+        if (remote_wait_done(r))
                 CHECK_RESULT("the guest's processor", r->result,
                              EXITS(EXIT_VMCALL));
 }
@@ -62,7 +78,7 @@ static void latch(struct vm *vm, struct remote *r)
 {
         wait_in_guest(vm, r);
         r->in_root = 1;
-        for (u32 i = 0; i < REMOTE_LOOPS && !r->go_on; i++)
+        for (u32 i = 0; i < REMOTE_PATIENCE && !r->go_on; i++)
                 pause();
 }
 
@@ -76,6 +92,7 @@ CASE(init_latched, .id = "init.exit.latched",
         if (!r || !remote_wait(r, &r->in_root))
                 return;
         apic_icr(r->apic_id, ICR_INIT | ICR_ASSERT);
+        let_arrive();
         r->go_on = 1;
         if (!remote_wait_done(r))
                 return;
@@ -100,12 +117,14 @@ CASE(init_halted, .id = "init.exit.hlt",
 
         if (!r || !remote_wait(r, &r->in_root))
                 return;
+        let_arrive();  /* the processor, in the guest */
         apic_icr(r->apic_id, ICR_INIT | ICR_ASSERT);
         if (!remote_wait_done(r))
                 return;
         CHECK_RESULT("the guest's processor", r->result,
                      EXITS_WITH(EXIT_INIT_SIGNAL, 0));
         CHECK_EQ("activity state", r->activity, 1);
+        CHECK_EQ("the guest did not run", r->started, 0);
 }
 
 static void wait_for_sipi(struct vm *vm, struct remote *r)
@@ -182,6 +201,7 @@ CASE(sipi_active, .id = "sipi.ignored.active",
                 return;
         for (unsigned i = 0; i < 3; i++)
                 apic_icr(r->apic_id, ICR_SIPI | ICR_ASSERT | 0x10);
+        r->go_on = 1;
         if (remote_wait_done(r))
                 CHECK_RESULT("the guest's processor", r->result,
                              EXITS(EXIT_VMCALL));

@@ -202,6 +202,7 @@ TABLE(apic_access, events, .id = "inject.exit.apic-access",
                 vmwrite(VMCS_GUEST_RSP, top);
                 vmcs_edit(EDITS(WITH_SECONDARY(
                                 CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES)));
+                guest_map_small((void *)page);
                 vmwrite(VMCS_APIC_ACCESS_ADDRESS, page);
                 CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_APIC_ACCESS));
                 offset = vmread(VMCS_EXIT_QUALIFICATION);

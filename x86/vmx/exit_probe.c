@@ -27,6 +27,17 @@ static ulong linear_rip(void)
         return (ulong)(vmread(VMCS_GUEST_RIP) + vmread(VMCS_GUEST_CS_BASE));
 }
 
+bool exit_probe_ran(struct vm *vm, struct program program, const char *what)
+{
+        ulong length = (ulong)(program.end - program.start) - VMCALL_LENGTH;
+
+        if (CHECK_RESULT(what, vm_enter(vm), EXITS(EXIT_VMCALL)) &&
+            CHECK_EQ("RIP at the VMCALL", linear_rip(), vm->entry_rip + length))
+                return true;
+        vm_report_exit();
+        return false;
+}
+
 static void run_executing(const struct test_case *self,
                           const struct exit_probe *p)
 {

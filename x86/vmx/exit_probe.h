@@ -30,6 +30,12 @@ struct exit_probe {
         void (*check)(struct vm *vm);
 };
 
+/*
+ * Enters @vm, whose program is @program: it must come to its VMCALL, the last
+ * instruction, with no event on the way.
+ */
+bool exit_probe_ran(struct vm *vm, struct program program, const char *what);
+
 /* Runs the row; the body of a table of struct exit_probe. */
 void exit_probe_run(const struct test_case *self, unsigned row);
 
@@ -47,11 +53,13 @@ void exit_probe_run(const struct test_case *self, unsigned row);
 #define SP "rsp"
 #define SI "rsi"
 #define CX "rcx"
+#define DX "rdx"
 #else
 #define AX "eax"
 #define SP "esp"
 #define SI "esi"
 #define CX "ecx"
+#define DX "edx"
 #endif
 
 #define ONE(name, instruction) ONE_IN(name, NATIVE_BITS, instruction)
