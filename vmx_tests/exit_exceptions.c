@@ -206,6 +206,7 @@ CASE(triple_fault, .id = "exit.exception.triple-fault",
      .sdm = SDM, .rules = "EXE_TRIPLE_FAULT")
 {
         struct vm *vm = vm_begin(GUEST_NATIVE);
+        struct guest_event event;
 
         vm_program(vm, undefined);
         vmwrite(VMCS_GUEST_IDTR_LIMIT, 0);
@@ -218,5 +219,8 @@ CASE(triple_fault, .id = "exit.exception.triple-fault",
         /* The same guest with a good IDT delivers #UD. */
         vm = vm_begin(GUEST_NATIVE);
         vm_program(vm, undefined);
-        CHECK_RESULT("with an IDT", vm_enter(vm), EXITS(EXIT_VMCALL));
+        if (CHECK_RESULT("with an IDT", vm_enter(vm), EXITS(EXIT_VMCALL)))
+                CHECK("#UD in the guest",
+                      vm_event(vm, &event) && event.vector == VEC_UD,
+                      "vector %u", event.vector);
 }
