@@ -11,15 +11,24 @@
 /* Rounds until a processor that has nothing left to do is idle. */
 #define IDLE_SPINS 100000u
 
+#ifdef __x86_64__
+#define DI "rdi"
+#else
+#define DI "edi"
+#endif
+
+/* Tells that it runs, and then runs until the first processor lets it end, or
+ * has failed to for long. */
 PROGRAM(waiting, NATIVE_BITS,
         "movl $1, (%" SI ")\n"
-        "1: pause\n dec %ecx\n jnz 1b\n vmcall\n");
+        "1: pause\n cmpl $0, (%" DI ")\n jne 2f\n dec %ecx\n jnz 1b\n2: vmcall\n");
 
 static void wait_in_guest(struct vm *vm, struct remote *r)
 {
         vm_program(vm, waiting);
         vm->regs.rsi = (ulong)&r->started;
-        vm->regs.rcx = REMOTE_LOOPS;
+        vm->regs.rdi = (ulong)&r->go_on;
+        vm->regs.rcx = CPU_SPINS;
 }
 
 /* Stays in root operation until the first processor has done its part. */
@@ -27,7 +36,7 @@ static void wait_in_root(struct vm *vm, struct remote *r)
 {
         wait_in_guest(vm, r);
         r->in_root = 1;
-        for (u32 i = 0; i < REMOTE_LOOPS && !r->go_on; i++)
+        for (u32 i = 0; i < CPU_SPINS && !r->go_on; i++)
                 pause();
 }
 
@@ -50,7 +59,10 @@ static void check_plain(void)
 {
         struct remote *r = remote_start(wait_in_guest);
 
-        if (r && remote_wait_done(r))
+        if (!r)
+                return;
+        r->go_on = 1;
+        if (remote_wait_done(r))
                 CHECK_RESULT("the guest without INIT", r->result, EXITS(EXIT_VMCALL));
 }
 
@@ -65,6 +77,9 @@ CASE(consumed, .id = "operation.init.consumed",
         if (!r || !remote_wait_started(r))
                 return;
         apic_icr(r->apic_id, ICR_INIT | ICR_ASSERT);
+        for (u32 i = 0; i < IDLE_SPINS && !r->done; i++)
+                pause();
+        r->go_on = 1;
         goes_on = check_goes_on(r);
         CHECK_RESULT("the guest's end", r->result, EXITS_WITH(EXIT_INIT_SIGNAL, 0));
         CHECK_EQ("RSI, which INIT would change", r->regs.rsi, (ulong)&r->started);

@@ -279,12 +279,14 @@ CASE(no_effect, .id = "shadow.vmwrite.controls",
 struct ept_operand {
         struct row head;
         u8 access;
-        u64 qualification;     /* bits 2:0, the access */
+        u64 qualification;     /* of bits 2:0, the access */
+        u64 mask;
 };
 
+/* Whether a write is one that reads as well, and sets bit 0 too, is open. */
 static const struct ept_operand ept_operands[] = {
-        { ROW("vmread", "a write by VMREAD", NULL, NULL), SHADOW_VMREAD, 2 },
-        { ROW("vmwrite", "a read by VMWRITE", NULL, NULL), SHADOW_VMWRITE, 1 },
+        { ROW("vmread", "a write by VMREAD", NULL, NULL), SHADOW_VMREAD, 2, 6 },
+        { ROW("vmwrite", "a read by VMWRITE", NULL, NULL), SHADOW_VMWRITE, 1, 7 },
 };
 
 TABLE(ept_operand, ept_operands, .id = "shadow.ept",
@@ -310,7 +312,7 @@ TABLE(ept_operand, ept_operands, .id = "shadow.ept",
         CHECK_EXIT("with the page not mapped",
                    shadow_run(&s, o->access | SHADOW_MEMORY, VMCS_GUEST_RSP),
                    EXITS(EXIT_EPT_VIOLATION));
-        CHECK_VMCS_MASKED(EXIT_QUALIFICATION, o->qualification, 7);
+        CHECK_VMCS_MASKED(EXIT_QUALIFICATION, o->qualification, o->mask);
         CHECK_VMCS(GUEST_PHYSICAL_ADDRESS, phys(at));
         CHECK_VMCS(GUEST_RIP, s.vm->entry_rip);
         CHECK_EQ("the destination or source", *at, 0x5678);

@@ -40,8 +40,6 @@ static const struct probe unused_fields[] = {
                WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES)),
         UNUSED("vmread-bitmap", VMREAD_BITMAP, GARBAGE, "vmcs-shadowing",
                WITH_SECONDARY(CTL_SECONDARY_VMCS_SHADOWING)),
-        UNUSED("tsc-multiplier", TSC_MULTIPLIER, 0, "use-tsc-scaling",
-               WITH_SECONDARY(CTL_SECONDARY_USE_TSC_SCALING)),
         UNUSED("secondary", SECONDARY_CONTROLS, 0xffffffff,
                "activate-secondary-controls",
                OR(PRIMARY_CONTROLS, CTL_PRIMARY_ACTIVATE_SECONDARY)),
@@ -53,28 +51,36 @@ PROBES(unused, unused_fields, .id = "vmcs.unused",
        .title = "a field that is not used needs no initialisation", .sdm = SDM_INIT,
        .rules = "VMCS_INIT_UNUSED_FIELDS")
 
-#define EXECUTIVE(id, v)                                                      \
-        { ROW(id, "any value is kept, and VM entry outside SMM does not look", \
-              NULL, NULL),                                                    \
-          .accept = EDITS(SET(EXECUTIVE_VMCS_POINTER, 0)),                    \
-          .reject = EDITS(SET(EXECUTIVE_VMCS_POINTER, v)),                    \
-          .outcome = EXITS(EXIT_VMCALL) }
+struct executive {
+        struct row head;
+        u64 value;
+};
 
-static const struct probe executive_values[] = {
-        EXECUTIVE("all-ones", ~0ull),
-        EXECUTIVE("misaligned", 0x801),
-        EXECUTIVE("beyond-width", 0xfff0000000000000),
-        EXECUTIVE("nothing-there", 0x1000),
+static const struct executive executive_values[] = {
+        { ROW("all-ones", "all ones", NULL, NULL), ~0ull },
+        { ROW("misaligned", "not a multiple of 4096", NULL, NULL), 0x801 },
+        { ROW("beyond-width", "beyond the physical-address width", NULL, NULL),
+          0xfff0000000000000 },
+        { ROW("nothing-there", "a page without a VMCS", NULL, NULL), 0x1000 },
 };
 
 TABLE(executive, executive_values, .id = "vmcs.executive-pointer",
-      .title = "the executive-VMCS pointer", .sdm = SDM_EXECUTIVE,
-      .rules = "VMCS_EXECUTIVE_PTR")
+      .title = "the executive-VMCS pointer keeps any value, and no VM entry looks at it",
+      .sdm = SDM_EXECUTIVE, .rules = "VMCS_EXECUTIVE_PTR")
 {
-        const struct probe *p = case_row(self, row);
+        const struct executive *x = case_row(self, row);
+        struct vm *vm = vm_begin(GUEST_NATIVE);
+        ulong value = 0;
 
-        probe_run(self, row);
-        CHECK_VMCS(EXECUTIVE_VMCS_POINTER, p->reject->value);
+        if (!CHECK_RESULT("VMREAD of the field",
+                          vmread_raw(VMCS_EXECUTIVE_VMCS_POINTER, &value), SUCCEED))
+                return;
+        vmwrite(VMCS_EXECUTIVE_VMCS_POINTER, x->value);
+        vm_poison(0);
+        CHECK_RESULT("VMLAUNCH", vm_launch(vm), EXITS(EXIT_VMCALL));
+        CHECK_VMCS(EXECUTIVE_VMCS_POINTER, x->value);
+        CHECK_RESULT("VMRESUME", vm_resume(vm), EXITS(EXIT_VMCALL));
+        CHECK_VMCS(EXECUTIVE_VMCS_POINTER, x->value);
 }
 
 PROGRAM(in_80, NATIVE_BITS, "in $0x80, %al\nvmcall\n");

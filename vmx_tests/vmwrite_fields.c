@@ -51,6 +51,8 @@ TABLE(refused, read_only_fields, .id = "vmwrite.read-only",
         CHECK_RESULT("VMWRITE of a control field",
                      vmwrite_raw(VMCS_EXCEPTION_BITMAP, 0), SUCCEED);
         vm_poison(VMERR_READ_ONLY_FIELD);
+        if (!CHECK("VMREAD of the field", vmcs_has(f->field), "it fails"))
+                return;
         before = vmread(f->field);
         CHECK_RESULT("VMWRITE", vmwrite_raw(f->field, (ulong)~before),
                      FAIL_VALID(VMERR_READ_ONLY_FIELD));
@@ -71,7 +73,9 @@ TABLE(allowed, read_only_fields, .id = "vmwrite.read-only-writable",
         vm_begin(GUEST_NATIVE);
         for (unsigned i = 0; i < ARRAY_LEN(values); i++) {
                 vm_poison(0);
-                CHECK_RESULT("VMWRITE", vmwrite_raw(f->field, (ulong)values[i]), SUCCEED);
+                if (!CHECK_RESULT("VMWRITE", vmwrite_raw(f->field, (ulong)values[i]),
+                                  SUCCEED))
+                        return;
                 CHECK_EQ("the field", vmread(f->field),
                          (ulong)values[i] & BITS(bits - 1, 0));
         }
