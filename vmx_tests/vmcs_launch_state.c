@@ -30,7 +30,7 @@ struct step {
         struct vmx_result result;
 };
 
-#define STEP(action, ...) { action, .line = __LINE__, __VA_ARGS__ }
+#define STEP(what, ...) { .action = what, .line = __LINE__, __VA_ARGS__ }
 #define VMCLEAR(x) STEP(DO_CLEAR, .vmcs = x)
 #define VMPTRLD(x) STEP(DO_LOAD, .vmcs = x)
 #define ENTERS EXITS(EXIT_VMCALL)
@@ -45,7 +45,7 @@ struct step {
 #define SPOIL(x) STEP(DO_SPOIL, .vmcs = x)
 #define REPAIR STEP(DO_REPAIR)
 #define VMXOFF_VMXON STEP(DO_LEAVE)
-#define STEPS(...) (const struct step[]){ __VA_ARGS__, { STEPS_END } }
+#define STEPS(...) (const struct step[]){ __VA_ARGS__, { .action = STEPS_END } }
 
 struct path {
         struct row head;
