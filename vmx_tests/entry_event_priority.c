@@ -5,7 +5,6 @@
  * interrupts.c.
  */
 #include "x86/cpu.h"
-#include "x86/memory.h"
 #include "x86/vmx/event.h"
 
 #define VECTOR 0x61
@@ -13,23 +12,9 @@
 /* In the order of their priority. */
 enum condition { TPR, MTF, DB, TMR, NW, PHYSICAL_NMI, IW, EXT, CONDITIONS };
 
-static void arm_tpr(void)
-{
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES),
-                        OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TPR_SHADOW)));
-        vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_TPR_THRESHOLD, 1);  /* above the virtual TPR, 0 */
-}
-
 static void disarm_tpr(void)
 {
         vmwrite(VMCS_TPR_THRESHOLD, 0);
-}
-
-static void arm_mtf(void)
-{
-        vmwrite(VMCS_ENTRY_INTERRUPTION_INFO, PENDING_MTF);
 }
 
 static void arm_db(void)
@@ -39,22 +24,9 @@ static void arm_db(void)
         vm_control(VMCS_EXCEPTION_BITMAP, BIT(VEC_DB), 0);
 }
 
-static void arm_timer(void)
-{
-        vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
-        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0);
-}
-
 static void disarm_timer(void)
 {
         vm_control(VMCS_PIN_CONTROLS, 0, CTL_PIN_ACTIVATE_PREEMPTION_TIMER);
-}
-
-static void arm_nmi_window(void)
-{
-        vm_control(VMCS_PIN_CONTROLS,
-                   CTL_PIN_NMI_EXITING | CTL_PIN_VIRTUAL_NMIS, 0);
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_NMI_WINDOW_EXITING, 0);
 }
 
 static void disarm_nmi_window(void)
@@ -65,13 +37,6 @@ static void disarm_nmi_window(void)
 static void arm_nmi(void)
 {
         vm_control(VMCS_PIN_CONTROLS, CTL_PIN_NMI_EXITING, 0);
-}
-
-static void arm_interrupt_window(void)
-{
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_INTERRUPT_WINDOW_EXITING,
-                   0);
-        vm_control(VMCS_GUEST_RFLAGS, RFLAGS_IF, 0);
 }
 
 static void disarm_interrupt_window(void)
@@ -97,13 +62,13 @@ static const struct {
         u32 reason;
         u32 event;
 } conditions[CONDITIONS] = {
-        [TPR] = { arm_tpr, disarm_tpr, EXIT_TPR_BELOW_THRESHOLD, 0 },
-        [MTF] = { arm_mtf, nothing, EXIT_MONITOR_TRAP_FLAG, 0 },
+        [TPR] = { vm_pend_tpr_threshold, disarm_tpr, EXIT_TPR_BELOW_THRESHOLD, 0 },
+        [MTF] = { vm_pend_mtf, nothing, EXIT_MONITOR_TRAP_FLAG, 0 },
         [DB] = { arm_db, nothing, EXIT_EXCEPTION_NMI, HARDWARE(VEC_DB) },
-        [TMR] = { arm_timer, disarm_timer, EXIT_PREEMPTION_TIMER, 0 },
-        [NW] = { arm_nmi_window, disarm_nmi_window, EXIT_NMI_WINDOW, 0 },
+        [TMR] = { vm_pend_timer, disarm_timer, EXIT_PREEMPTION_TIMER, 0 },
+        [NW] = { vm_pend_nmi_window, disarm_nmi_window, EXIT_NMI_WINDOW, 0 },
         [PHYSICAL_NMI] = { arm_nmi, nothing, EXIT_EXCEPTION_NMI, NMI },
-        [IW] = { arm_interrupt_window, disarm_interrupt_window,
+        [IW] = { vm_pend_interrupt_window, disarm_interrupt_window,
                  EXIT_INTERRUPT_WINDOW, 0 },
         [EXT] = { arm_interrupt, nothing, EXIT_EXTERNAL_INTERRUPT, 0 },
 };
@@ -171,14 +136,12 @@ static void run(struct trial t)
                 CHECK_EQ("interrupts left to the host", irq_take(VECTOR), 1);
 }
 
-#define SECTION "VM Entries > "
-#define N_TPR "use-tpr-shadow virtualize-apic-accesses"
-#define N_MTF "monitor-trap-flag"
+#define N_TPR N_TPR_THRESHOLD
 #define N_DB ""
-#define N_TMR "activate-vmx-preemption-timer"
-#define N_NW "nmi-exiting virtual-nmis nmi-window-exiting"
+#define N_TMR N_TIMER
+#define N_NW N_NMI_WINDOW
 #define N_PHYSICAL_NMI "nmi-exiting apic"
-#define N_IW "interrupt-window-exiting"
+#define N_IW N_INTERRUPT_WINDOW
 #define N_EXT "external-interrupt-exiting apic"
 
 static const struct {

@@ -12,25 +12,6 @@
 #define SDM "Interrupt and Exception Handling > Priority Among Simultaneous Exceptions and Interrupts"
 #define VECTOR 0x61
 
-static void timer(void)
-{
-        vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
-        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0);
-}
-
-static void interrupt_window(void)
-{
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_INTERRUPT_WINDOW_EXITING, 0);
-        vm_control(VMCS_GUEST_RFLAGS, RFLAGS_IF, 0);
-}
-
-static void nmi_window(void)
-{
-        vm_control(VMCS_PIN_CONTROLS,
-                   CTL_PIN_NMI_EXITING | CTL_PIN_VIRTUAL_NMIS, 0);
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_NMI_WINDOW_EXITING, 0);
-}
-
 static void interrupt(void)
 {
         vm_control(VMCS_PIN_CONTROLS, CTL_PIN_EXTERNAL_INTERRUPT_EXITING, 0);
@@ -38,38 +19,22 @@ static void interrupt(void)
         irq_pend(VECTOR);
 }
 
-static void tpr(void)
-{
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES),
-                        OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TPR_SHADOW)));
-        vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_TPR_THRESHOLD, 1);
-}
-
-static void mtf(void)
-{
-        vmwrite(VMCS_ENTRY_INTERRUPTION_INFO, PENDING_MTF);
-}
-
 static const struct {
         struct row head;
         void (*arm)(void);
         u32 reason;
 } events[] = {
-        { ROW("timer", "preemption timer", NULL, "activate-vmx-preemption-timer"),
-          timer, EXIT_PREEMPTION_TIMER },
-        { ROW("nmi-window", "NMI window", NULL,
-              "nmi-exiting virtual-nmis nmi-window-exiting"), nmi_window,
+        { ROW("timer", "preemption timer", NULL, N_TIMER), vm_pend_timer,
+          EXIT_PREEMPTION_TIMER },
+        { ROW("nmi-window", "NMI window", NULL, N_NMI_WINDOW), vm_pend_nmi_window,
           EXIT_NMI_WINDOW },
-        { ROW("interrupt-window", "interrupt window", NULL,
-              "interrupt-window-exiting"), interrupt_window, EXIT_INTERRUPT_WINDOW },
+        { ROW("interrupt-window", "interrupt window", NULL, N_INTERRUPT_WINDOW),
+          vm_pend_interrupt_window, EXIT_INTERRUPT_WINDOW },
         { ROW("interrupt", "interrupt", NULL, "external-interrupt-exiting apic"),
           interrupt, EXIT_EXTERNAL_INTERRUPT },
-        { ROW("tpr-threshold", "TPR threshold", NULL,
-              "use-tpr-shadow virtualize-apic-accesses"), tpr,
-          EXIT_TPR_BELOW_THRESHOLD },
-        { ROW("mtf", "pending MTF exit", NULL, "monitor-trap-flag"), mtf,
+        { ROW("tpr-threshold", "TPR threshold", NULL, N_TPR_THRESHOLD),
+          vm_pend_tpr_threshold, EXIT_TPR_BELOW_THRESHOLD },
+        { ROW("mtf", "pending MTF exit", NULL, N_MTF), vm_pend_mtf,
           EXIT_MONITOR_TRAP_FLAG },
 };
 

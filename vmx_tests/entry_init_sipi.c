@@ -16,9 +16,6 @@
 #define SPECIAL "VM Entries > Special Features of VM Entry"
 #define N_CPUS "cpus-2"
 #define N_WAIT N_CPUS " activity-wait-for-sipi"
-#define N_TPR "use-tpr-shadow virtualize-apic-accesses"
-#define N_NW "nmi-exiting virtual-nmis nmi-window-exiting"
-#define N_TIMER "activate-vmx-preemption-timer"
 
 #define VECTOR 0x61
 #define SIPI_VECTOR 0x42
@@ -26,38 +23,10 @@
 #define QUIET_SPINS 3000
 #define SIPIS 1000
 
-static void tpr(void)
-{
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES),
-                        OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TPR_SHADOW)));
-        vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_TPR_THRESHOLD, 1);
-}
-
-static void timer_zero(void)
-{
-        vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
-        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0);
-}
-
 static void timer_small(void)
 {
-        timer_zero();
+        vm_pend_timer();
         vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 1);
-}
-
-static void interrupt_window(void)
-{
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_INTERRUPT_WINDOW_EXITING, 0);
-        vm_control(VMCS_GUEST_RFLAGS, RFLAGS_IF, 0);
-}
-
-static void nmi_window(void)
-{
-        vm_control(VMCS_PIN_CONTROLS,
-                   CTL_PIN_NMI_EXITING | CTL_PIN_VIRTUAL_NMIS, 0);
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_NMI_WINDOW_EXITING, 0);
 }
 
 static void debug(void)
@@ -70,11 +39,6 @@ static void debug(void)
 static void mtf(void)
 {
         vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_MONITOR_TRAP_FLAG, 0);
-}
-
-static void pending_mtf(void)
-{
-        vmwrite(VMCS_ENTRY_INTERRUPTION_INFO, PENDING_MTF);
 }
 
 static void interrupt(void)
@@ -175,16 +139,18 @@ static const struct {
         { ROW("nmi", "NMI", "POST_ACT_WFS_ENTERED", "nmi-exiting"), nmi, ICR_NMI },
         { ROW("init", "INIT", "POST_ACT_WFS_ENTERED"), nothing, ICR_INIT },
         { ROW("timer-0", "preemption timer, 0", "POST_ACT_WFS_TIMER_NO_EXIT",
-              N_TIMER), timer_zero, 0 },
+              N_TIMER), vm_pend_timer, 0 },
         { ROW("timer-1", "preemption timer, 1", "POST_ACT_WFS_TIMER_NO_EXIT",
               N_TIMER), timer_small, 0 },
         { ROW("interrupt-window", "interrupt window", "POST_IW_SHUTDOWN_WFS",
-              "interrupt-window-exiting"), interrupt_window, 0 },
-        { ROW("nmi-window", "NMI window", "POST_NW_WFS", N_NW), nmi_window, 0 },
-        { ROW("tpr-threshold", "TPR threshold", "POST_TPR_WFS", N_TPR), tpr, 0 },
+              N_INTERRUPT_WINDOW), vm_pend_interrupt_window, 0 },
+        { ROW("nmi-window", "NMI window", "POST_NW_WFS", N_NMI_WINDOW),
+          vm_pend_nmi_window, 0 },
+        { ROW("tpr-threshold", "TPR threshold", "POST_TPR_WFS", N_TPR_THRESHOLD),
+          vm_pend_tpr_threshold, 0 },
         { ROW("debug", "pending #DB", "POST_PDBG_NONE_SHUTDOWN_WFS"), debug, 0 },
         { ROW("mtf", "monitor trap flag", "POST_MTF_NOT_IN_SHUTDOWN_WFS",
-              "monitor-trap-flag"), mtf, 0 },
+              N_MTF), mtf, 0 },
         { ROW("virtual-interrupt", "virtual interrupt", "POST_VID_SHUTDOWN_WFS",
               "use-tpr-shadow virtual-interrupt-delivery "
               "external-interrupt-exiting"), virtual_interrupt, 0 },
@@ -273,18 +239,19 @@ static const struct {
         bool first;           /* it comes before INIT */
 } priorities[] = {
         { ROW("tpr-threshold", "TPR threshold, before INIT",
-              "POST_PRIO_TPR_OVER_INIT", N_TPR), tpr, EXIT_TPR_BELOW_THRESHOLD, true },
+              "POST_PRIO_TPR_OVER_INIT", N_TPR_THRESHOLD),
+          vm_pend_tpr_threshold, EXIT_TPR_BELOW_THRESHOLD, true },
         { ROW("mtf", "pending MTF exit", "POST_PRIO_INIT_OVER_MTF",
-              "monitor-trap-flag"), pending_mtf, EXIT_MONITOR_TRAP_FLAG, false },
+              N_MTF), vm_pend_mtf, EXIT_MONITOR_TRAP_FLAG, false },
 #define BELOW "POST_PRIO_INIT_OVER_DB_TMR_NW_NMI_IW_EXT"
         { ROW("debug", "pending #DB", BELOW), debug, EXIT_EXCEPTION_NMI, false },
-        { ROW("timer", "preemption timer", BELOW, N_TIMER), timer_zero,
+        { ROW("timer", "preemption timer", BELOW, N_TIMER), vm_pend_timer,
           EXIT_PREEMPTION_TIMER, false },
-        { ROW("nmi-window", "NMI window", BELOW, N_NW), nmi_window, EXIT_NMI_WINDOW,
-          false },
+        { ROW("nmi-window", "NMI window", BELOW, N_NMI_WINDOW),
+          vm_pend_nmi_window, EXIT_NMI_WINDOW, false },
         { ROW("nmi", "NMI", BELOW, "nmi-exiting"), nmi, EXIT_EXCEPTION_NMI, false },
         { ROW("interrupt-window", "interrupt window", BELOW,
-              "interrupt-window-exiting"), interrupt_window,
+              N_INTERRUPT_WINDOW), vm_pend_interrupt_window,
           EXIT_INTERRUPT_WINDOW, false },
         { ROW("interrupt", "interrupt", BELOW, "external-interrupt-exiting"),
           interrupt, EXIT_EXTERNAL_INTERRUPT, false },

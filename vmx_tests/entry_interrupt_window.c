@@ -40,25 +40,13 @@ CASE(immediate, .id = "entry.interrupt-window.immediate",
         CHECK_EXIT("control 0", vm_enter(vm), EXITS(EXIT_VMCALL));
 }
 
-static const struct {
-        struct row head;
-        u32 info;
-} events[] = {
-        { ROW("external"), EXTERNAL(0x30) },
-        { ROW("nmi"), NMI },
-        { ROW("exception"), HARDWARE(VEC_UD) },
-        { ROW("int-n"), INT_N(0x30) },
-        { ROW("int1"), INT1_TRAP },
-        { ROW("int3"), SOFTWARE(3) },
-};
-
 /* A trap gate leaves the window open, an interrupt gate closes it. */
-TABLE(injection, events, .id = "entry.interrupt-window.after-injection",
+TABLE(injection, event_types, .id = "entry.interrupt-window.after-injection",
       .title = "the window's exit follows injection, at the handler",
       .sdm = SDM, .rules = "POST_IW_AFTER_INJECTION POST_PRIO_INJECTION_BEFORE_ALL",
       .needs = NEEDS)
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
 
         for (unsigned trap = 0; trap < 2; trap++) {
                 struct vm *vm = begin(GUEST_NATIVE, RFLAGS_IF);
@@ -66,7 +54,7 @@ TABLE(injection, events, .id = "entry.interrupt-window.after-injection",
 
                 vm_gate(&t, (u8)info)[GATE_RIGHTS] =
                         GATE_P | (trap ? GATE_TRAP : GATE_INTERRUPT);
-                vm_inject(info, 0, 1);
+                vm_inject(info, 0, event_types[row].length);
                 if (trap)
                         CHECK_EXIT("trap gate", vm_enter(vm), WINDOW);
                 else
@@ -76,7 +64,7 @@ TABLE(injection, events, .id = "entry.interrupt-window.after-injection",
                 CHECK_ORIGINAL_EVENT(0, 0);
                 CHECK_EQ("RIP in the frame", vm_stack(vm, 0),
                          (ulong)program_vmcall.start +
-                         ((info & 0x700) >= 0x400));
+                         event_types[row].length);
         }
 }
 

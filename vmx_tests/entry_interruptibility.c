@@ -4,7 +4,6 @@
  * Operation > Event Blocking: external interrupts and RFLAGS.IF.
  */
 #include "x86/cpu.h"
-#include "x86/memory.h"
 #include "x86/vmx/event.h"
 
 #define SDM "VM Entries > Interruptibility State"
@@ -25,11 +24,6 @@ static struct vm *begin(struct program program, u32 rflags, u32 blocked)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY_STATE, blocked);
         vm_poison(0);
         return vm;
-}
-
-static void interrupt_window(void)
-{
-        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_INTERRUPT_WINDOW_EXITING, 0);
 }
 
 static const struct {
@@ -60,12 +54,12 @@ TABLE(delivery, blockings, .id = "entry.blocking.delivery",
 TABLE(fault, blockings, .id = "entry.blocking.fault",
       .title = "a fault of the first instruction ends blocking",
       .sdm = SDM, .rules = "POST_BLOCK_CLEARED_BY_FAULT",
-      .needs = "interrupt-window-exiting")
+      .needs = N_INTERRUPT_WINDOW)
 {
         struct vm *vm = begin(ud2, RFLAGS_IF, blockings[row].blocked);
         struct vm_tables t = vm_tables(vm);
 
-        interrupt_window();
+        vm_pend_interrupt_window();
         vm_gate(&t, VEC_UD)[GATE_RIGHTS] = GATE_P | GATE_TRAP;
         CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_INTERRUPT_WINDOW));
         CHECK_VMCS(GUEST_RIP, vm_handler(vm, VEC_UD));
@@ -76,12 +70,12 @@ TABLE(fault, blockings, .id = "entry.blocking.fault",
 CASE(pending_debug, .id = "entry.blocking.pending-debug",
      .title = "a pending single-step trap ends blocking by STI",
      .sdm = SDM, .rules = "POST_BLOCK_CLEARED_BY_PENDING_DB",
-     .needs = "interrupt-window-exiting")
+     .needs = N_INTERRUPT_WINDOW)
 {
         struct vm *vm = begin(nops, RFLAGS_IF | RFLAGS_TF, BLOCKED_STI);
         struct vm_tables t = vm_tables(vm);
 
-        interrupt_window();
+        vm_pend_interrupt_window();
         vmwrite(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, PENDING_BS);
         vm_gate(&t, VEC_DB)[GATE_RIGHTS] = GATE_P | GATE_TRAP;
         CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_INTERRUPT_WINDOW));
@@ -95,11 +89,11 @@ TABLE(skip, blockings, .id = "entry.blocking.kept",
       .title = "blocking that software leaves in the field applies to one more instruction",
       .sdm = SDM,
       .rules = "POST_BLOCK_REENTRY_AFTER_SKIP POST_BLOCK_SAVED_ON_FAULTLIKE_EXIT",
-      .needs = "interrupt-window-exiting")
+      .needs = N_INTERRUPT_WINDOW)
 {
         struct vm *vm = begin(cpuid_nops, RFLAGS_IF, blockings[row].blocked);
 
-        interrupt_window();
+        vm_pend_interrupt_window();
         CHECK_EXIT("first entry", vm_enter(vm), EXITS(EXIT_CPUID));
         CHECK_VMCS(GUEST_RIP, (ulong)cpuid_nops.start);
         CHECK_BLOCKING(blockings[row].blocked);
@@ -151,7 +145,7 @@ TABLE(shadow, events, .id = "entry.blocking.injection-window",
       .title = "the interrupt window is open at the handler of an injected event",
       .sdm = SDM,
       .rules = "INJ_STI_SHADOW_CLEARED INJ_MOVSS_SHADOW_CLEARED",
-      .needs = "interrupt-window-exiting")
+      .needs = N_INTERRUPT_WINDOW)
 {
         u8 vector = (u8)events[row].info;
 
@@ -159,7 +153,7 @@ TABLE(shadow, events, .id = "entry.blocking.injection-window",
                 struct vm *vm = begin(nops, RFLAGS_IF, blockings[i].blocked);
                 struct vm_tables t = vm_tables(vm);
 
-                interrupt_window();
+                vm_pend_interrupt_window();
                 vm_gate(&t, vector)[GATE_RIGHTS] = GATE_P | GATE_TRAP;
                 vm_inject(events[row].info, 0, 1);
                 CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_INTERRUPT_WINDOW));
@@ -171,39 +165,16 @@ TABLE(shadow, events, .id = "entry.blocking.injection-window",
 CASE(nmi_shadow, .id = "entry.blocking.injection-nmi-window",
      .title = "the NMI window is open at the handler of an injected event",
      .sdm = SDM, .rules = "INJ_MOVSS_SHADOW_CLEARED",
-     .needs = "nmi-exiting virtual-nmis nmi-window-exiting")
+     .needs = N_NMI_WINDOW)
 {
         for (unsigned i = 0; i < ARRAY_LEN(blockings); i++) {
                 struct vm *vm = begin(nops, RFLAGS_IF, blockings[i].blocked);
 
-                vm_control(VMCS_PIN_CONTROLS,
-                           CTL_PIN_NMI_EXITING | CTL_PIN_VIRTUAL_NMIS, 0);
-                vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_NMI_WINDOW_EXITING,
-                           0);
+                vm_pend_nmi_window();
                 vm_inject(HARDWARE(VEC_UD), 0, 0);
                 CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_NMI_WINDOW));
                 CHECK_VMCS(GUEST_RIP, vm_handler(vm, VEC_UD));
         }
-}
-
-static void timer(void)
-{
-        vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
-        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0);
-}
-
-static void tpr(void)
-{
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES),
-                        OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TPR_SHADOW)));
-        vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(page_alloc(1)));
-        vmwrite(VMCS_TPR_THRESHOLD, 1);
-}
-
-static void mtf(void)
-{
-        vmwrite(VMCS_ENTRY_INTERRUPTION_INFO, PENDING_MTF);
 }
 
 static const struct {
@@ -212,12 +183,11 @@ static const struct {
         u32 reason;
 } immediate[] = {
         { ROW("timer", "preemption timer", "POST_TMR_NOT_BLOCKED",
-              "activate-vmx-preemption-timer"), timer, EXIT_PREEMPTION_TIMER },
+              N_TIMER), vm_pend_timer, EXIT_PREEMPTION_TIMER },
         { ROW("tpr-threshold", "TPR threshold", "POST_TPR_NOT_BLOCKED",
-              "use-tpr-shadow virtualize-apic-accesses"), tpr,
-          EXIT_TPR_BELOW_THRESHOLD },
+              N_TPR_THRESHOLD), vm_pend_tpr_threshold, EXIT_TPR_BELOW_THRESHOLD },
         { ROW("mtf", "pending MTF exit", "INJ_MTF_TYPE7_NOT_VECTORING",
-              "monitor-trap-flag"), mtf, EXIT_MONITOR_TRAP_FLAG },
+              N_MTF), vm_pend_mtf, EXIT_MONITOR_TRAP_FLAG },
 };
 
 TABLE(saved, immediate, .id = "entry.blocking.saved",

@@ -90,46 +90,34 @@ CASE(inactive, .id = "entry.timer.inactive",
         CHECK_VMCS(PREEMPTION_TIMER_VALUE, 0);
 }
 
-static const struct {
-        struct row head;
-        u32 info;
-} events[] = {
-        { ROW("external"), EXTERNAL(0x30) },
-        { ROW("nmi"), NMI },
-        { ROW("exception"), HARDWARE(VEC_UD) },
-        { ROW("int-n"), INT_N(0x30) },
-        { ROW("int1"), INT1_TRAP },
-        { ROW("int3"), SOFTWARE(3) },
-};
-
-TABLE(injection, events, .id = "entry.timer.after-injection",
+TABLE(injection, event_types, .id = "entry.timer.after-injection",
       .title = "a value of 0 exits after injection, at the handler",
       .sdm = SDM,
       .rules = "POST_TMR_ZERO_AFTER_INJECTION POST_PRIO_INJECTION_BEFORE_ALL",
       .needs = NEEDS)
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
         struct vm *vm = begin(program_vmcall, 0);
 
-        vm_inject(info, 0, 1);
+        vm_inject(info, 0, event_types[row].length);
         CHECK_EXIT("VM entry", vm_enter(vm), TIMER_EXIT);
         CHECK_VMCS(GUEST_RIP, vm_handler(vm, (u8)info));
         CHECK_ORIGINAL_EVENT(0, 0);
         CHECK_EQ("RIP in the frame", vm_stack(vm, 0),
-                 (ulong)program_vmcall.start + ((info & 0x700) >= 0x400));
+                 (ulong)program_vmcall.start + event_types[row].length);
 }
 
-TABLE(injection_exits, events, .id = "entry.timer.injection-exit",
+TABLE(injection_exits, event_types, .id = "entry.timer.injection-exit",
       .title = "an exit in delivery of an injected event comes before the timer's",
       .sdm = SDM, .rules = "POST_TMR_ZERO_INJECTION_EXIT_FIRST", .needs = NEEDS)
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
         struct vm *vm = begin(program_vmcall, 0);
         struct vm_tables t = vm_tables(vm);
 
         vm_gate(&t, (u8)info)[GATE_RIGHTS] = GATE_INTERRUPT;
         vmwrite(VMCS_EXCEPTION_BITMAP, BIT(VEC_NP));
-        vm_inject(info, 0, 1);
+        vm_inject(info, 0, event_types[row].length);
         CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_EXCEPTION_NMI));
         CHECK_ORIGINAL_EVENT(info, 0);
 }

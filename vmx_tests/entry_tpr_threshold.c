@@ -93,30 +93,18 @@ TABLE(blocking, blockings, .id = "entry.tpr-threshold.not-blocked",
         }
 }
 
-static const struct {
-        struct row head;
-        u32 info;
-} events[] = {
-        { ROW("external"), EXTERNAL(0x30) },
-        { ROW("nmi"), NMI },
-        { ROW("exception"), HARDWARE(VEC_UD) },
-        { ROW("int-n"), INT_N(0x30) },
-        { ROW("int1"), INT1_TRAP },
-        { ROW("int3"), SOFTWARE(3) },
-};
-
-TABLE(injection, events, .id = "entry.tpr-threshold.after-injection",
+TABLE(injection, event_types, .id = "entry.tpr-threshold.after-injection",
       .title = "the exit follows injection, at the handler",
       .sdm = SDM,
       .rules = "POST_TPR_AFTER_INJECTION POST_PRIO_INJECTION_BEFORE_ALL",
       .needs = NEEDS)
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
 
         for (u32 threshold = 1; threshold <= 2; threshold++) {
                 struct vm *vm = begin(0x10, threshold);
 
-                vm_inject(info, 0, 1);
+                vm_inject(info, 0, event_types[row].length);
                 if (threshold == 2)
                         CHECK_EXIT("below", vm_enter(vm), BELOW);
                 else
@@ -125,7 +113,7 @@ TABLE(injection, events, .id = "entry.tpr-threshold.after-injection",
                 CHECK_ORIGINAL_EVENT(0, 0);
                 CHECK_EQ("RIP in the frame", vm_stack(vm, 0),
                          (ulong)program_vmcall.start +
-                         ((info & 0x700) >= 0x400));
+                         event_types[row].length);
         }
 }
 

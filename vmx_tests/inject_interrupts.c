@@ -90,36 +90,23 @@ CASE(first_instruction, .id = "inject.none.first-instruction",
         CHECK_VMCS(GUEST_RIP, (ulong)cpuid_first.start);
 }
 
-/* One of each type; #DB by vector 1. */
-static const struct {
-        struct row head;
-        u32 info, length;
-} types[] = {
-        { ROW("external"), EXTERNAL(0x30), 0 },
-        { ROW("nmi"), NMI, 0 },
-        { ROW("exception"), HARDWARE(6), 0 },
-        { ROW("int-n"), INT_N(0x30), 2 },
-        { ROW("int1"), INT1_TRAP, 1 },
-        { ROW("int3"), SOFTWARE(3), 1 },
-};
-
 /*
  * TF is cleared for the handler. IRET restores it, and the trap comes after the
  * instruction that follows IRET.
  */
-TABLE(no_step, types, .id = "inject.tf",
+TABLE(no_step, event_types, .id = "inject.tf",
       .title = "no single-step trap in the handler, but after its IRET",
       .sdm = SDM, .rules = "INJ_TF_NO_STEP_IN_HANDLER INJ_RFLAGS_PUSHED")
 {
         struct vm *vm = vm_begin(GUEST_NATIVE);
         struct vm_tables t = vm_tables(vm);
         struct guest_event event = { .has_error = false };
-        u8 vector = (u8)types[row].info;
+        u8 vector = (u8)event_types[row].info;
 
         vm_program(vm, nops);
         vm_control(VMCS_GUEST_RFLAGS, RFLAGS_TF | RFLAGS_IF, 0);
         vm_gate_offset(&t, vector, (ulong)nops.start);
-        vm_inject(types[row].info, 0, types[row].length);
+        vm_inject(event_types[row].info, 0, event_types[row].length);
         vm_poison(0);
         CHECK_EXIT("the handler's VMCALL", vm_enter(vm), EXITS(EXIT_VMCALL));
         CHECK_VMCS(GUEST_RIP, (ulong)nops.start + 20);
@@ -130,10 +117,10 @@ TABLE(no_step, types, .id = "inject.tf",
         vmwrite(VMCS_GUEST_RIP, vm_handler(vm, vector));
         vm_event_return(&event);
         CHECK_DELIVERED("the trap after IRET", vm, vm_enter(vm), .vector = VEC_DB,
-                        .rip = (ulong)nops.start + types[row].length + 1);
+                        .rip = (ulong)nops.start + event_types[row].length + 1);
 }
 
-TABLE(flags_in_handler, types, .id = "inject.handler-flags.interrupt-gate",
+TABLE(flags_in_handler, event_types, .id = "inject.handler-flags.interrupt-gate",
       .title = "an interrupt gate clears TF, NT and IF",
       .sdm = SDM, .rules = "INJ_RFLAGS_AFTER_INT_GATE")
 {
@@ -141,15 +128,15 @@ TABLE(flags_in_handler, types, .id = "inject.handler-flags.interrupt-gate",
         struct vm *vm = vm_begin(GUEST_NATIVE);
         struct vm_tables t = vm_tables(vm);
 
-        vm_gate_offset(&t, (u8)types[row].info, (ulong)pushf_vmcall.start);
+        vm_gate_offset(&t, (u8)event_types[row].info, (ulong)pushf_vmcall.start);
         vm_control(VMCS_GUEST_RFLAGS, all, 0);
-        vm_inject(types[row].info, 0, types[row].length);
+        vm_inject(event_types[row].info, 0, event_types[row].length);
         vm_poison(0);
         CHECK_EXIT("the handler's VMCALL", vm_enter(vm), EXITS(EXIT_VMCALL));
         CHECK_MASKED("RFLAGS in the handler", vm->regs.rax, RFLAGS_DF, all);
 }
 
-TABLE(trap_gate, types, .id = "inject.handler-flags.trap-gate",
+TABLE(trap_gate, event_types, .id = "inject.handler-flags.trap-gate",
       .title = "a trap gate clears TF and NT and leaves IF",
       .sdm = SDM, .rules = "INJ_RFLAGS_AFTER_TRAP_GATE")
 {
@@ -158,14 +145,14 @@ TABLE(trap_gate, types, .id = "inject.handler-flags.trap-gate",
         for (u32 flag = 0; flag <= RFLAGS_IF; flag += RFLAGS_IF) {
                 struct vm *vm = vm_begin(GUEST_NATIVE);
                 struct vm_tables t = vm_tables(vm);
-                u8 vector = (u8)types[row].info;
+                u8 vector = (u8)event_types[row].info;
 
-                if (!flag && !(types[row].info & 0x700))
+                if (!flag && !(event_types[row].info & 0x700))
                         continue;  /* an external interrupt needs IF = 1 */
                 vm_gate(&t, vector)[GATE_RIGHTS] = GATE_P | GATE_TRAP;
                 vm_gate_offset(&t, vector, (ulong)pushf_vmcall.start);
                 vm_control(VMCS_GUEST_RFLAGS, RFLAGS_TF | RFLAGS_NT | flag, 0);
-                vm_inject(types[row].info, 0, types[row].length);
+                vm_inject(event_types[row].info, 0, event_types[row].length);
                 vm_poison(0);
                 CHECK_EXIT("the handler's VMCALL", vm_enter(vm),
                            EXITS(EXIT_VMCALL));

@@ -121,6 +121,7 @@ static void misconfiguration(struct vm *vm, const struct vm_tables *t, u8 vector
 static void apic_access(struct vm *vm, const struct vm_tables *t, u8 vector)
 {
         vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES)));
+        guest_map_small(t->idt);
         vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(t->idt));
         (void)vm;
         (void)vector;

@@ -43,23 +43,6 @@ DELIVERIES(real, events, .id = "inject.real",
            .title = "delivery of an injected event in real-address mode",
            .sdm = SDM, .needs = NEEDS)
 
-static const struct probe error_codes[] = {
-        { ROW("gp", "#GP with an error code is refused", "INJ_RM_NO_ERROR_CODE"),
-          .mode = GUEST_REAL,
-          .accept = EDITS(SET(ENTRY_INTERRUPTION_INFO, HARDWARE(VEC_GP))),
-          .reject = EDITS(SET(ENTRY_INTERRUPTION_INFO, HARDWARE_CODE(VEC_GP))),
-          .outcome = BAD_CONTROLS },
-        { ROW("df", "#DF with an error code is refused", "INJ_RM_NO_ERROR_CODE"),
-          .mode = GUEST_REAL,
-          .accept = EDITS(SET(ENTRY_INTERRUPTION_INFO, HARDWARE(VEC_DF))),
-          .reject = EDITS(SET(ENTRY_INTERRUPTION_INFO, HARDWARE_CODE(VEC_DF))),
-          .outcome = BAD_CONTROLS },
-};
-
-PROBES(error_code, error_codes, .id = "inject.real.error-code",
-       .title = "no error code can be injected in real-address mode",
-       .sdm = SDM, .needs = NEEDS)
-
 /* A table elsewhere whose entry leads to another vector's handler. */
 CASE(ivt_base, .id = "inject.real.ivt-base",
      .title = "the vector table is at IDTR.base",

@@ -16,18 +16,6 @@
 #define TSS_BUSY DESC_TYPE(11)
 #define FROM_IDT 3u           /* source of the task switch */
 
-static const struct {
-        struct row head;
-        u32 info;
-} events[] = {
-        { ROW("external"), EXTERNAL(0x30) },
-        { ROW("nmi"), NMI },
-        { ROW("exception"), HARDWARE_CODE(VEC_GP) },
-        { ROW("int-n"), INT_N(0x30) },
-        { ROW("int1"), INT1_TRAP },
-        { ROW("int3"), SOFTWARE(3) },
-};
-
 /* A 32-bit guest; the vector's gate is a task gate to a TSS in own tables. */
 static struct vm *begin(u32 info, struct vm_tables *t, u64 type, u32 limit)
 {
@@ -42,13 +30,13 @@ static struct vm *begin(u32 info, struct vm_tables *t, u64 type, u32 limit)
         return vm;
 }
 
-TABLE(task_exit, events, .id = "inject.task-gate",
+TABLE(task_exit, event_types, .id = "inject.task-gate",
       .title = "an injected event through a task gate exits",
       .sdm = SDM,
       .rules = "INJ_EXIT_TASK_GATE_EXIT INJ_EXIT_TASK_GATE_INSTR_LENGTH "
                "INJ_EXIT_TASK_GATE_NO_STATE_CHANGE INJ_EXIT_SAVED_RIP")
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
         struct vm_tables t;
         struct vm *vm = begin(info, &t, TSS_AVAILABLE | DESC_P, TSS_LIMIT);
         u8 old_tss[TSS_LIMIT + 1], new_tss[TSS_LIMIT + 1];
@@ -170,12 +158,12 @@ TABLE(task_dpl, users, .id = "inject.task-gate.dpl",
         }
 }
 
-TABLE(task_ia32e, events, .id = "inject.task-gate.ia-32e",
+TABLE(task_ia32e, event_types, .id = "inject.task-gate.ia-32e",
       .title = "in IA-32e mode a task gate is #GP, and no VM exit",
       .sdm = SDM, .rules = "INJ_EXIT_TASK_GATE_IA32E INJ_NESTED_BAD_GATE_TYPE",
       .needs = "host64")
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
         u32 type = info >> 8 & 7, ext = type != 4 && type != 6;
         struct vm *vm = vm_begin(GUEST_LONG);
         struct vm_tables t = vm_tables(vm);

@@ -89,44 +89,32 @@ TABLE(not_vectoring, states, .id = "inject.mtf.state",
         CHECK_VMCS(GUEST_PENDING_DEBUG_EXCEPTIONS, states[row].pending);
 }
 
-static const struct {
-        struct row head;
-        u32 info;
-} events[] = {
-        { ROW("external"), EXTERNAL(0x30) },
-        { ROW("nmi"), NMI },
-        { ROW("exception"), HARDWARE(VEC_UD) },
-        { ROW("int-n"), INT_N(0x30) },
-        { ROW("int1"), INT1_TRAP },
-        { ROW("int3"), SOFTWARE(3) },
-};
-
-TABLE(after_injection, events, .id = "mtf.injection",
+TABLE(after_injection, event_types, .id = "mtf.injection",
       .title = "MTF exits after injection, at the handler",
       .sdm = SDM, .rules = "POST_MTF_AFTER_VECTORED_INJECTION", .needs = NEEDS)
 {
-        u32 info = events[row].info;
+        u32 info = event_types[row].info;
         struct vm *vm = begin(true);
 
-        vm_inject(info, 0, 1);
+        vm_inject(info, 0, event_types[row].length);
         check_mtf_at(vm, vm_handler(vm, (u8)info));
         CHECK_EQ("RIP in the frame", vm_stack(vm, 0),
-                 (ulong)nops.start + ((info & 0x700) >= 0x400));
+                 (ulong)nops.start + event_types[row].length);
 }
 
-TABLE(nested, events, .id = "mtf.injection-nested",
+TABLE(nested, event_types, .id = "mtf.injection-nested",
       .title = "a nested exception is delivered: MTF exits at its handler",
       .sdm = SDM, .rules = "POST_MTF_INJECTION_NESTED_DELIVERED", .needs = NEEDS)
 {
         struct vm *vm = begin(true);
         struct vm_tables t = vm_tables(vm);
 
-        vm_gate(&t, (u8)events[row].info)[GATE_RIGHTS] = GATE_INTERRUPT;
-        vm_inject(events[row].info, 0, 1);
+        vm_gate(&t, (u8)event_types[row].info)[GATE_RIGHTS] = GATE_INTERRUPT;
+        vm_inject(event_types[row].info, 0, event_types[row].length);
         check_mtf_at(vm, vm_handler(vm, VEC_NP));
 }
 
-TABLE(exit_wins, events, .id = "mtf.injection-exit",
+TABLE(exit_wins, event_types, .id = "mtf.injection-exit",
       .title = "a nested exception exits: no MTF exit, then or later",
       .sdm = SDM, .rules = "POST_MTF_INJECTION_EXIT_WINS POST_MTF_NOT_STICKY",
       .needs = NEEDS)
@@ -134,11 +122,11 @@ TABLE(exit_wins, events, .id = "mtf.injection-exit",
         struct vm *vm = begin(true);
         struct vm_tables t = vm_tables(vm);
 
-        vm_gate(&t, (u8)events[row].info)[GATE_RIGHTS] = GATE_INTERRUPT;
+        vm_gate(&t, (u8)event_types[row].info)[GATE_RIGHTS] = GATE_INTERRUPT;
         vmwrite(VMCS_EXCEPTION_BITMAP, BIT(VEC_NP));
-        vm_inject(events[row].info, 0, 1);
+        vm_inject(event_types[row].info, 0, event_types[row].length);
         CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_EXCEPTION_NMI));
-        CHECK_ORIGINAL_EVENT(events[row].info, 0);
+        CHECK_ORIGINAL_EVENT(event_types[row].info, 0);
         vm_control(VMCS_PRIMARY_CONTROLS, 0, CTL_PRIMARY_MONITOR_TRAP_FLAG);
         CHECK_EXIT("MTF 0 afterwards", vm_enter(vm), EXITS(EXIT_VMCALL));
 }

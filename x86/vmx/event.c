@@ -5,6 +5,15 @@
 #include "x86/paging.h"
 #include "x86/vmx/caps.h"
 
+const struct event_type event_types[EVENT_TYPES] = {
+        { ROW("external"), EXTERNAL(0x30), 0 },
+        { ROW("nmi"), NMI, 0 },
+        { ROW("exception"), HARDWARE(VEC_UD), 0 },
+        { ROW("int-n"), INT_N(0x30), 2 },
+        { ROW("int1"), INT1_TRAP, 1 },
+        { ROW("int3"), SOFTWARE(VEC_BP), 1 },
+};
+
 static unsigned word_size(const struct vm *vm)
 {
         switch (vm->mode) {

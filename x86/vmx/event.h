@@ -43,6 +43,17 @@ enum { ACTIVE, HLT, SHUTDOWN, WAIT_FOR_SIPI };
  * interrupt: VM entry requires that. */
 void vm_inject(u32 info, u32 error, u32 length);
 
+/* One of each type, as rows: an external interrupt, an NMI, #UD, INT n, INT1 and
+ * INT3, with the length of the instruction. */
+struct event_type {
+        struct row head;
+        u32 info;
+        u8 length;
+};
+
+#define EVENT_TYPES 6
+extern const struct event_type event_types[EVENT_TYPES];
+
 /* The address of the guest's handler for @vector: its first instruction. */
 ulong vm_handler(const struct vm *vm, u8 vector);
 
@@ -167,6 +178,22 @@ void vm_end_virtual_nmi_blocking(void);
 #define IRET "iret\n"
 #endif
 void vm_push_frame(ulong rip, u16 cs, u32 rflags);
+
+/*
+ * Conditions that exit right after VM entry: the preemption timer at 0, an open
+ * interrupt window and NMI window, the virtual TPR below the threshold, and an
+ * injected MTF exit. The cases declare their needs.
+ */
+void vm_pend_timer(void);
+void vm_pend_interrupt_window(void);
+void vm_pend_nmi_window(void);
+void vm_pend_tpr_threshold(void);
+void vm_pend_mtf(void);
+#define N_TIMER "activate-vmx-preemption-timer"
+#define N_INTERRUPT_WINDOW "interrupt-window-exiting"
+#define N_NMI_WINDOW "nmi-exiting virtual-nmis nmi-window-exiting"
+#define N_TPR_THRESHOLD "use-tpr-shadow virtualize-apic-accesses"
+#define N_MTF "monitor-trap-flag"
 
 /*
  * A watchdog for guests that may never end: the VMX-preemption timer (of which

@@ -1,5 +1,6 @@
 /* Interrupts, NMIs and IRET for the cases of x86/vmx/event.h. */
 #include "x86/apic.h"
+#include "x86/memory.h"
 #include "x86/trap.h"
 #include "x86/vmx/caps.h"
 #include "x86/vmx/event.h"
@@ -140,4 +141,37 @@ void vm_watchdog(void)
 
         vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
         vmwrite(VMCS_PREEMPTION_TIMER_VALUE, value ? value : 1);
+}
+
+void vm_pend_timer(void)
+{
+        vm_control(VMCS_PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER, 0);
+        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0);
+}
+
+void vm_pend_interrupt_window(void)
+{
+        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_INTERRUPT_WINDOW_EXITING, 0);
+        vm_control(VMCS_GUEST_RFLAGS, RFLAGS_IF, 0);
+}
+
+void vm_pend_nmi_window(void)
+{
+        vm_control(VMCS_PIN_CONTROLS,
+                   CTL_PIN_NMI_EXITING | CTL_PIN_VIRTUAL_NMIS, 0);
+        vm_control(VMCS_PRIMARY_CONTROLS, CTL_PRIMARY_NMI_WINDOW_EXITING, 0);
+}
+
+void vm_pend_tpr_threshold(void)
+{
+        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES),
+                        OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TPR_SHADOW)));
+        vmwrite(VMCS_APIC_ACCESS_ADDRESS, phys(page_alloc(1)));
+        vmwrite(VMCS_VIRTUAL_APIC_ADDRESS, phys(page_alloc(1)));
+        vmwrite(VMCS_TPR_THRESHOLD, 1);  /* above the virtual TPR, 0 */
+}
+
+void vm_pend_mtf(void)
+{
+        vmwrite(VMCS_ENTRY_INTERRUPTION_INFO, PENDING_MTF);
 }
