@@ -5,6 +5,7 @@
  */
 #include "lib/check.h"
 #include "x86/cpu.h"
+#include "x86/vmx/caps.h"
 #include "x86/vmx/event.h"
 #include "x86/vmx/probe.h"
 #include "x86/vmx/segment.h"
@@ -18,6 +19,13 @@
 #define TIMER OR(PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER), \
               SET(PREEMPTION_TIMER_VALUE, 0)
 #define TIMER_NEED "activate-vmx-preemption-timer "
+/* The same later, where there is one, should HLT or shutdown not be refused. */
+static void guard(__attribute__((unused)) struct vm *vm)
+{
+        if (control_can_be_1(WORD_PIN, CTL_PIN_ACTIVATE_PREEMPTION_TIMER))
+                vm_watchdog();
+}
+
 #define BY_TIMER .accepted = EXITS(EXIT_PREEMPTION_TIMER)
 
 /* No activity state has a bit above 1. */
@@ -47,10 +55,10 @@ static const struct probe support_rows[] = {
           .reject = STATE(7), .outcome = BAD_GUEST },
         { ROW("hlt.absent", "HLT without support",
               "ENTG_ACT_UNSUPPORTED_HLT", "!activity-hlt"),
-          .reject = STATE(HLT), .outcome = BAD_GUEST },
+          .prepare = guard, .reject = STATE(HLT), .outcome = BAD_GUEST },
         { ROW("shutdown.absent", "shutdown without support",
               "ENTG_ACT_UNSUPPORTED_SHUTDOWN", "!activity-shutdown"),
-          .reject = STATE(SHUTDOWN), .outcome = BAD_GUEST },
+          .prepare = guard, .reject = STATE(SHUTDOWN), .outcome = BAD_GUEST },
         { ROW("wait-for-sipi.absent", "wait-for-SIPI without support",
               "ENTG_ACT_UNSUPPORTED_WFS", "!activity-wait-for-sipi"),
           .reject = STATE(WAIT_FOR_SIPI), .outcome = BAD_GUEST },
@@ -81,7 +89,7 @@ static const struct probe support_rows[] = {
         { ROW("hlt.v86", "HLT in virtual-8086 mode", "ENTG_ACT_HLT_SS_DPL",
               "activity-hlt"),
           .mode = GUEST_V86, .given = EDITS(SHOW_EXCEPTIONS),
-          .reject = STATE(HLT), .outcome = BAD_GUEST },
+          .prepare = guard, .reject = STATE(HLT), .outcome = BAD_GUEST },
         { ROW("shutdown.v86", "shutdown in virtual-8086 mode",
               "ENTG_ACT_SHUTDOWN_WFS_ANY_DPL", "activity-shutdown " TIMER_NEED),
           .mode = GUEST_V86, .given = EDITS(TIMER), .accept = STATE(SHUTDOWN),
@@ -119,6 +127,7 @@ FAMILY(hlt_cpl_##name, 3, .id = "entry.guest.activity.hlt.dpl." #name,       \
 {                                                                            \
         struct probe p = {                                                   \
                 .mode = guest, .reject = STATE(HLT), .outcome = BAD_GUEST,   \
+                .prepare = guard,                                            \
                 .given = EDITS(SHOW_EXCEPTIONS, AT_CPL(1 + row, ss)),        \
         };                                                                   \
                                                                              \
@@ -142,7 +151,7 @@ CPL(unusable, GUEST_LONG, AR_UNUSABLE, "host64")
 
 /* Blocking by STI (number 0) and by MOV SS (1) need the active state. */
 #define BLOCKING(name, state, need)                                          \
-FAMILY(blocking_##name, 2, .id = "entry.guest.activity." name_##name ".blocking", \
+FAMILY(blocking_##name, 2, .id = "entry.guest.activity." #name ".blocking",      \
        .title = "blocking by STI or by MOV SS needs the active state",       \
        .sdm = SDM,                                                           \
        .rules = "ENTG_ACT_ACTIVE_ONLY_WITH_STI "                             \
@@ -150,15 +159,12 @@ FAMILY(blocking_##name, 2, .id = "entry.guest.activity." name_##name ".blocking"
 {                                                                            \
         struct probe p = {                                                   \
                 .reject = STATE(state), .outcome = BAD_GUEST,                \
+                .prepare = guard,                                            \
                 .given = EDITS(SHOW_EXCEPTIONS, IF_1,                        \
                                SET(GUEST_INTERRUPTIBILITY_STATE, 1 << row)), \
         };                                                                   \
                                                                              \
         probe_check(self, &p);                                               \
 }
-#define name_hlt "hlt"
-#define name_shutdown "shutdown"
-#define name_wait_for_sipi "wait-for-sipi"
 BLOCKING(hlt, HLT, "activity-hlt")
 BLOCKING(shutdown, SHUTDOWN, "activity-shutdown")
-BLOCKING(wait_for_sipi, WAIT_FOR_SIPI, "activity-wait-for-sipi")

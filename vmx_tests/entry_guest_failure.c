@@ -197,7 +197,7 @@ TABLE(error, rows, .id = "entry.guest.failure.vm-instruction-error",
 static const struct edit *const guest_marks = EDITS(
         SET(GUEST_SYSENTER_CS, 0x1230), SET(GUEST_SYSENTER_ESP, 0x45670),
         SET(GUEST_SYSENTER_EIP, 0x89ab0), SET(GUEST_DR7, 0x700),
-        SET(GUEST_SMBASE, 0x30000), SET(GUEST_GDTR_LIMIT, 0x123),
+        SET(GUEST_GDTR_LIMIT, 0x123),
         SET(GUEST_IDTR_LIMIT, 0x456), SET(GUEST_FS_SELECTOR, 0x1238),
         SET(GUEST_GS_SELECTOR, 0x5670), SET(GUEST_FS_BASE, 0x11000),
         SET(GUEST_GS_BASE, 0x22000), SET(GUEST_LDTR_SELECTOR, 0x2340),

@@ -65,6 +65,11 @@ TABLE(unchecked, unchecked_rows, .id = "entry.guest",
         const struct probe *r = case_row(self, row);
         u64 value = r->accept[0].value;
 
+        vm_begin(GUEST_NATIVE);
+        if (!vmcs_has(r->accept[0].field)) {
+                case_skip("the VMCS does not have the field");
+                return;
+        }
         probe_check(self, r);
         if (r->accept[0].field == VMCS_GUEST_SYSENTER_CS)
                 CHECK_EQ("IA32_SYSENTER_CS that the VM exit saved",

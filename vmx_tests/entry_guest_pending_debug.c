@@ -142,7 +142,8 @@ static void bs_check(const struct test_case *self, enum condition c,
 
         if (!legal)
                 p.outcome = RESULT(BAD_GUEST);
-        if (c == SHUT_DOWN)
+        /* What ends an inactive guest with a pending exception is not judged. */
+        if (c == SHUT_DOWN || (c == HALTED && legal && BS(number)))
                 entered(self, &p);
         else
                 probe_check(self, &p);

@@ -1,8 +1,8 @@
 /*
  * SDM Vol. 3, VM Entries > Checks on the Guest State Area > Checks on Guest
- * Non-Register State: guests that VM entry must accept in the wait-for-SIPI
- * state. Nothing but a SIPI from another processor ends them, so that they run
- * on the second one.
+ * Non-Register State: the wait-for-SIPI state. Nothing but a SIPI from another
+ * processor ends a guest in it, so that these run on the second one: those that
+ * must be refused, too, in case they are not.
  */
 #include "lib/check.h"
 #include "x86/apic.h"
@@ -59,27 +59,119 @@ static const struct probe rows[] = {
           .accept = EDITS(WAIT, SET(GUEST_PENDING_DEBUG_EXCEPTIONS, PENDING_BS)) },
 };
 
-TABLE(accepted, rows, .id = "entry.guest.activity.wait-for-sipi.accepted",
-      .title = "a guest that waits for a SIPI", .sdm = SDM,
-      .needs = "cpus-2 activity-wait-for-sipi")
+#define NEEDS "cpus-2 activity-wait-for-sipi"
+
+/* Enters on the second processor and sends SIPIs until the guest has ended. */
+static bool run(const struct probe *p)
 {
         bool idle = false;
 
-        job = case_row(self, row);
+        /* The first processor's fields make the baseline, not the second's. */
+        vm_begin(p->mode);
+        job = p;
         if (!cpu_run(1, enter, NULL)) {
                 case_error("the second processor takes no work");
-                return;
+                return false;
         }
         for (unsigned i = 0; i < SIPIS && !idle; i++) {
                 apic_icr(cpu_get(1)->apic_id,
                          ICR_SIPI | ICR_ASSERT | SIPI_VECTOR);
                 idle = cpu_wait(1, SPINS_BETWEEN);
         }
-        if (!CHECK("a SIPI ends the guest", idle, "it goes on")) {
-                if (!cpu_restart(1))
-                        case_error("the second processor is lost");
-                return;
-        }
-        check_result(self->file, (int)self->line, "VM entry", job_result,
-                     RESULT(EXITS_WITH(EXIT_SIPI, SIPI_VECTOR)));
+        if (CHECK("a SIPI ends the guest", idle, "it goes on"))
+                return true;
+        if (!cpu_restart(1))
+                case_error("the second processor is lost");
+        return false;
+}
+
+TABLE(accepted, rows, .id = "entry.guest.activity.wait-for-sipi.accepted",
+      .title = "a guest that waits for a SIPI", .sdm = SDM, .needs = NEEDS)
+{
+        if (run(case_row(self, row)))
+                check_result(self->file, (int)self->line, "VM entry", job_result,
+                             RESULT(EXITS_WITH(EXIT_SIPI, SIPI_VECTOR)));
+}
+
+/* The active guest is accepted, the same that waits is not. */
+static void refused(const struct test_case *self, const struct edit *given)
+{
+        struct probe p = { .given = given };
+        struct vmx_result r = probe_enter(&p, NULL, 0);
+
+        check_result(self->file, (int)self->line, "VM entry, active", r,
+                     RESULT(EXITS(EXIT_VMCALL)));
+        p.accept = EDITS(WAIT);
+        if (run(&p))
+                check_result(self->file, (int)self->line,
+                             "VM entry, wait-for-SIPI", job_result,
+                             RESULT(BAD_GUEST));
+}
+
+/* Blocking by STI (number 0) and by MOV SS (1) need the active state. */
+FAMILY(blocking, 2, .id = "entry.guest.activity.wait-for-sipi.blocking",
+       .title = "blocking by STI or by MOV SS needs the active state",
+       .sdm = SDM,
+       .rules = "ENTG_ACT_ACTIVE_ONLY_WITH_STI ENTG_ACT_ACTIVE_ONLY_WITH_MOVSS",
+       .needs = NEEDS)
+{
+        refused(self, EDITS(OR(GUEST_RFLAGS, RFLAGS_IF),
+                            SET(GUEST_INTERRUPTIBILITY_STATE, 1 << row)));
+}
+
+struct event_row {
+        struct row head;
+        u32 info, length;
+};
+
+#define EVENT_ROW(id_, info_, length_) \
+        { .head = { .id = id_ }, .info = info_, .length = length_ }
+
+static const struct event_row events[] = {
+        EVENT_ROW("external.30", EXTERNAL(0x30), 0),
+        EVENT_ROW("external.02", EXTERNAL(VEC_NMI), 0),
+        EVENT_ROW("external.12", EXTERNAL(VEC_MC), 0),
+        EVENT_ROW("nmi", NMI, 0),
+        EVENT_ROW("hardware.00", HARDWARE(VEC_DE), 0),
+        EVENT_ROW("hardware.01", HARDWARE(VEC_DB), 0),
+        EVENT_ROW("hardware.06", HARDWARE(VEC_UD), 0),
+        EVENT_ROW("hardware.08", HARDWARE_CODE(VEC_DF), 0),
+        EVENT_ROW("hardware.0d", HARDWARE_CODE(VEC_GP), 0),
+        EVENT_ROW("hardware.0e", HARDWARE_CODE(VEC_PF), 0),
+        EVENT_ROW("hardware.12", HARDWARE(VEC_MC), 0),
+        EVENT_ROW("hardware.1f", HARDWARE(31), 0),
+        EVENT_ROW("int.80", INT_N(0x80), 2),
+        EVENT_ROW("int.02", INT_N(VEC_NMI), 2),
+        EVENT_ROW("privileged", INT1_TRAP, 1),
+        EVENT_ROW("software.03", SOFTWARE(VEC_BP), 1),
+        EVENT_ROW("software.04", SOFTWARE(VEC_OF), 1),
+};
+
+TABLE(inject, events, .id = "entry.guest.activity.wait-for-sipi.inject",
+      .title = "no event may be injected in the wait-for-SIPI state", .sdm = SDM,
+      .rules = "ENTG_ACT_INJ_WFS_REFUSED", .needs = NEEDS)
+{
+        const struct event_row *r = case_row(self, row);
+
+        refused(self, EDITS(OR(GUEST_RFLAGS, RFLAGS_IF),
+                            SET(ENTRY_INTERRUPTION_INFO, r->info),
+                            SET(ENTRY_INSTRUCTION_LENGTH, r->length)));
+        nmi_unblock();
+}
+
+/* The active guest would exit at once. */
+CASE(inject_mtf, .id = "entry.guest.activity.wait-for-sipi.inject.mtf",
+     .title = "no MTF VM exit may be pending in the wait-for-SIPI state",
+     .sdm = SDM, .rules = "ENTG_ACT_INJ_WFS_REFUSED",
+     .needs = NEEDS " monitor-trap-flag")
+{
+        struct probe p = {
+                .given = EDITS(SET(ENTRY_INTERRUPTION_INFO, PENDING_MTF)),
+        };
+        struct vmx_result r = probe_enter(&p, NULL, 0);
+
+        CHECK_RESULT("VM entry, active", r, EXITS(EXIT_MONITOR_TRAP_FLAG));
+        p.accept = EDITS(WAIT);
+        if (run(&p))
+                CHECK_RESULT("VM entry, wait-for-SIPI", job_result, BAD_GUEST);
 }
