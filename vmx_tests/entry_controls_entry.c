@@ -4,7 +4,6 @@
  * entry_controls_msr_areas.c.
  */
 #include "x86/msr.h"
-#include "x86/vmx/caps.h"
 #include "x86/vmx/control_check.h"
 
 #define SDM SDM_ENTRY_CONTROLS
@@ -24,22 +23,7 @@ CASE(load_debug_0, .id = "entry.controls.entry.load-debug-controls-0",
      .title = "\"load debug controls\" 0 where the TRUE MSR allows it",
      .sdm = SDM, .rules = "ENTC_ENTRY_LOAD_DEBUG_ZERO", .needs = "true-controls")
 {
-        const u64 mask = CTL_ENTRY_LOAD_DEBUG_CONTROLS;
-        struct vm *vm = vm_begin(GUEST_NATIVE);
-
-        vm_control(VMCS_ENTRY_CONTROLS, mask, 0);
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        CHECK_RESULT("VM entry with the control 1", vm_enter(vm),
-                     EXITS(EXIT_VMCALL));
-        vm = vm_begin(GUEST_NATIVE);
-        vm_control(VMCS_ENTRY_CONTROLS, 0, mask);
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        if (control_can_be_0(WORD_ENTRY, mask))
-                CHECK_RESULT("VM entry with the control 0", vm_enter(vm),
-                             EXITS(EXIT_VMCALL));
-        else
-                CHECK_RESULT("VM entry with the control 0, that must be 1",
-                             vm_enter(vm), BAD_CONTROLS);
+        default1_check(WORD_ENTRY, CTL_ENTRY_LOAD_DEBUG_CONTROLS);
 }
 
 static void prepare(__attribute__((unused)) struct vm *vm)

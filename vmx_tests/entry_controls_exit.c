@@ -3,9 +3,7 @@
  * primary and the secondary VM-exit controls. MSR areas:
  * entry_controls_msr_areas.c.
  */
-#include "x86/vmx/caps.h"
 #include "x86/vmx/control_check.h"
-#include "x86/vmx/instr.h"
 
 #define SDM SDM_EXIT_CONTROLS
 #define EXIT(NAME) OR(EXIT_CONTROLS, CTL_EXIT_##NAME)
@@ -33,22 +31,7 @@ CASE(save_debug_0, .id = "entry.controls.exit.save-debug-controls-0",
      .title = "\"save debug controls\" 0 where the TRUE MSR allows it",
      .sdm = SDM, .rules = "ENTC_EXIT_SAVE_DEBUG_ZERO", .needs = "true-controls")
 {
-        const u64 mask = CTL_EXIT_SAVE_DEBUG_CONTROLS;
-        struct vm *vm = vm_begin(GUEST_NATIVE);
-
-        vm_control(VMCS_EXIT_CONTROLS, mask, 0);
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        CHECK_RESULT("VM entry with the control 1", vm_enter(vm),
-                     EXITS(EXIT_VMCALL));
-        vm = vm_begin(GUEST_NATIVE);
-        vm_control(VMCS_EXIT_CONTROLS, 0, mask);
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        if (control_can_be_0(WORD_EXIT, mask))
-                CHECK_RESULT("VM entry with the control 0", vm_enter(vm),
-                             EXITS(EXIT_VMCALL));
-        else
-                CHECK_RESULT("VM entry with the control 0, that must be 1",
-                             vm_enter(vm), BAD_CONTROLS);
+        default1_check(WORD_EXIT, CTL_EXIT_SAVE_DEBUG_CONTROLS);
 }
 
 /* One of a pair that names the same register, and not the other. */
@@ -146,11 +129,5 @@ CASE(absent_field, .id = "entry.controls.secondary-exit.absent.field",
      .sdm = SDM, .rules = "ENTC_EXIT2_UNSUPPORTED_BIT31",
      .needs = "!activate-secondary-controls-exit")
 {
-        vm_begin(GUEST_NATIVE);
-        CHECK_RESULT("VMWRITE of the VM-exit controls",
-                     vmwrite_raw(VMCS_EXIT_CONTROLS,
-                                 (ulong)vmread(VMCS_EXIT_CONTROLS)), SUCCEED);
-        CHECK_RESULT("VMWRITE of the secondary VM-exit controls",
-                     vmwrite_raw(VMCS_SECONDARY_EXIT_CONTROLS, 0),
-                     FAIL_VALID(VMERR_UNSUPPORTED_FIELD));
+        absent_field_check(VMCS_SECONDARY_EXIT_CONTROLS);
 }

@@ -35,16 +35,23 @@ static const struct {
         { VMCS_ENTRY_MSR_LOAD_ADDRESS, VMCS_ENTRY_MSR_LOAD_COUNT },
 };
 
-/* The guest runs, and the area is used. */
-static void accepted(enum area area, u64 address, u32 count)
+static struct vmx_result enter_with(enum area area, u64 address, u32 count,
+                                    const struct edit *edits)
 {
         struct vm *vm = vm_begin(GUEST_NATIVE);
 
         vmwrite(fields[area].address, address);
         vmwrite(fields[area].count, count);
+        vmcs_edit(edits);
         vm_poison(VMERR_ENTRY_CONTROLS);
-        CHECK_RESULT("VM entry with a valid area", vm_enter(vm),
-                     EXITS(EXIT_VMCALL));
+        return vm_enter(vm);
+}
+
+/* The guest runs, and the area is used. */
+static void accepted(enum area area, u64 address, u32 count)
+{
+        CHECK_RESULT("VM entry with a valid area",
+                     enter_with(area, address, count, NULL), EXITS(EXIT_VMCALL));
 }
 
 /*
@@ -53,26 +60,16 @@ static void accepted(enum area area, u64 address, u32 count)
  */
 static void passed(enum area area, u64 address, u32 count)
 {
-        struct vm *vm = vm_begin(GUEST_NATIVE);
-
-        vmwrite(fields[area].address, address);
-        vmwrite(fields[area].count, count);
-        vmcs_edit(EDITS(GUEST_DEFECT));
-        vm_poison(VMERR_ENTRY_CONTROLS);
         CHECK_RESULT("VM entry with an area that need not be memory",
-                     vm_enter(vm), BAD_GUEST);
+                     enter_with(area, address, count, EDITS(GUEST_DEFECT)),
+                     BAD_GUEST);
 }
 
 /* Not used either, if the processor does not refuse it. */
 static void refused(enum area area, u64 address, u32 count)
 {
-        struct vm *vm = vm_begin(GUEST_NATIVE);
-
-        vmwrite(fields[area].address, address);
-        vmwrite(fields[area].count, count);
-        vmcs_edit(EDITS(GUEST_DEFECT));
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        CHECK_RESULT("VM entry with an invalid area", vm_enter(vm),
+        CHECK_RESULT("VM entry with an invalid area",
+                     enter_with(area, address, count, EDITS(GUEST_DEFECT)),
                      BAD_CONTROLS);
 }
 
@@ -234,16 +231,12 @@ static void content_of_entry_load(__attribute__((unused)) enum area area)
 {
         u64 page = new_page(0);
         struct msr_entry *e = (struct msr_entry *)(ulong)page;
-        struct vm *vm;
 
         fill(page, 1);
         e->index = ~0u;
         passed(ENTRY_LOAD, page, 1);
-        vm = vm_begin(GUEST_NATIVE);
-        vmwrite(VMCS_ENTRY_MSR_LOAD_ADDRESS, page);
-        vmwrite(VMCS_ENTRY_MSR_LOAD_COUNT, 1);
-        vm_poison(VMERR_ENTRY_CONTROLS);
-        CHECK_RESULT("VM entry with an MSR that does not exist", vm_enter(vm),
+        CHECK_RESULT("VM entry with an MSR that does not exist",
+                     enter_with(ENTRY_LOAD, page, 1, NULL),
                      ENTRY_FAILS(EXIT_ENTRY_FAILURE_MSR_LOADING, 1));
 }
 

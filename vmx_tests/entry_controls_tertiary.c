@@ -3,7 +3,6 @@
  * the tertiary processor-based controls.
  */
 #include "x86/vmx/control_check.h"
-#include "x86/vmx/instr.h"
 
 #define SDM SDM_EXECUTION_CONTROLS
 #define TERTIARY(NAME) CTL_TERTIARY_##NAME
@@ -87,11 +86,5 @@ CASE(absent_field, .id = "entry.controls.tertiary.absent.field",
      .sdm = SDM, .rules = "ENTC_TERTIARY_UNSUPPORTED_BIT17",
      .needs = "!activate-tertiary-controls")
 {
-        vm_begin(GUEST_NATIVE);
-        CHECK_RESULT("VMWRITE of the pin-based controls",
-                     vmwrite_raw(VMCS_PIN_CONTROLS,
-                                 (ulong)vmread(VMCS_PIN_CONTROLS)), SUCCEED);
-        CHECK_RESULT("VMWRITE of the tertiary controls",
-                     vmwrite_raw(VMCS_TERTIARY_CONTROLS, 0),
-                     FAIL_VALID(VMERR_UNSUPPORTED_FIELD));
+        absent_field_check(VMCS_TERTIARY_CONTROLS);
 }

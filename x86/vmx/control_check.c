@@ -1,6 +1,7 @@
 #include "x86/vmx/control_check.h"
 #include "lib/report.h"
 #include "x86/vmx/caps.h"
+#include "x86/vmx/instr.h"
 
 /* The checks that follow are passed, and fail on the guest state. */
 static struct vmx_result enter_defective(struct vm *vm)
@@ -66,6 +67,38 @@ void control_bit_check(enum control_word word, unsigned bit)
         /* What a control unknown to the SDM requires, nobody can tell. */
         if (control_find(word, bit) || !control_can_be_1(word, BIT(bit)))
                 try_setting(word, bit, true);
+}
+
+static struct vmx_result enter_with(enum control_word word, u64 set, u64 clear)
+{
+        struct vm *vm = vm_begin(GUEST_NATIVE);
+
+        vm_control(control_word_field(word), set, clear);
+        vm_poison(VMERR_ENTRY_CONTROLS);
+        return vm_enter(vm);
+}
+
+void default1_check(enum control_word word, u64 mask)
+{
+        CHECK_RESULT("VM entry with the control 1", enter_with(word, mask, 0),
+                     EXITS(EXIT_VMCALL));
+        if (control_can_be_0(word, mask))
+                CHECK_RESULT("VM entry with the control 0",
+                             enter_with(word, 0, mask), EXITS(EXIT_VMCALL));
+        else
+                CHECK_RESULT("VM entry with the control 0, that must be 1",
+                             enter_with(word, 0, mask), BAD_CONTROLS);
+}
+
+void absent_field_check(u32 field)
+{
+        vm_begin(GUEST_NATIVE);
+        vm_poison(VMERR_UNSUPPORTED_FIELD);
+        CHECK_RESULT("VMWRITE of a field that every processor has",
+                     vmwrite_raw(VMCS_PIN_CONTROLS,
+                                 (ulong)vmread(VMCS_PIN_CONTROLS)), SUCCEED);
+        CHECK_RESULT("VMWRITE", vmwrite_raw(field, 0),
+                     FAIL_VALID(VMERR_UNSUPPORTED_FIELD));
 }
 
 unsigned control_address_width(void)

@@ -24,6 +24,15 @@
  */
 void control_bit_check(enum control_word word, unsigned bit);
 
+/*
+ * A control of the default1 class, 1 and 0, in a guest that runs: 0 passes where
+ * the TRUE capability MSR allows it.
+ */
+void default1_check(enum control_word word, u64 mask);
+
+/* VMWRITE finds no such field. */
+void absent_field_check(u32 field);
+
 /* The bits that such a field may set: IA32_VMX_BASIC[48], MAXPHYADDR. */
 unsigned control_address_width(void);
 
