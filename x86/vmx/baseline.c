@@ -226,8 +226,7 @@ void vm_baseline(struct vm *vm, enum guest_mode mode)
         b = baselines[mode];
         if (!b->count)
                 b = build(mode);
-        for (unsigned i = 0; i < b->count; i++)
-                vmwrite(b->fields[i], b->values[i]);
+        vmwrite_all(b->fields, b->values, b->count);
         host_state();
         guest_env_tss(mode);
         vmwrite(VMCS_GUEST_TR_BASE, (ulong)this_vmx()->tss);

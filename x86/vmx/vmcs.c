@@ -118,6 +118,16 @@ void vmwrite(u32 field, u64 value)
                 access_failed("VMWRITE", field);
 }
 
+void vmwrite_all(const u16 *fields, const u64 *values, unsigned count)
+{
+        for (unsigned i = 0; i < count; i++) {
+                if (sizeof(ulong) == 4)
+                        vmwrite(fields[i], values[i]);
+                else if (!write_part(fields[i], (ulong)values[i]))
+                        access_failed("VMWRITE", fields[i]);
+        }
+}
+
 bool vmcs_has(u32 field)
 {
         ulong value;

@@ -33,6 +33,12 @@ void vmcs_regions_clear(void);
 u64 vmread(u32 field);
 void vmwrite(u32 field, u64 value);
 
+/*
+ * vmwrite() of @count fields: what every case begins with, so this is the fast
+ * way.
+ */
+void vmwrite_all(const u16 *fields, const u64 *values, unsigned count);
+
 /* True if the current processor has the field: VMREAD of it succeeds. */
 bool vmcs_has(u32 field);
 
