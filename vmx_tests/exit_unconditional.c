@@ -14,17 +14,22 @@ ONE_IN(cpuid16_code, 16, "cpuid");
 ONE(invd_code, "invd");
 ONE(getsec_code, ".byte 0x0f, 0x37");
 ONE(xsetbv_code, "xsetbv");
-ONE(vmclear_code, "vmclear (%" AX ")");
-ONE(vmlaunch_code, "vmlaunch");
-ONE(vmptrld_code, "vmptrld (%" AX ")");
-ONE(vmptrst_code, "vmptrst (%" AX ")");
-ONE(vmresume_code, "vmresume");
-ONE(vmxoff_code, "vmxoff");
-ONE(vmxon_code, "vmxon (%" AX ")");
-ONE(vmread_code, "vmread %" AX ", %" AX);
-ONE(vmwrite_code, "vmwrite %" AX ", %" AX);
-ONE(invept_code, "invept (%" AX "), %" AX);
-ONE(invvpid_code, "invvpid (%" AX "), %" AX);
+/* Each for 64-bit or protected mode, compatibility mode, and 16-bit modes. */
+#define CODES(name, native, small) \
+        ONE(name##_code, native); \
+        ONE_IN(name##_16, 16, small); ONE_IN(name##_32, 32, small)
+
+CODES(vmclear, "vmclear (%" AX ")", "vmclear (%eax)");
+CODES(vmlaunch, "vmlaunch", "vmlaunch");
+CODES(vmptrld, "vmptrld (%" AX ")", "vmptrld (%eax)");
+CODES(vmptrst, "vmptrst (%" AX ")", "vmptrst (%eax)");
+CODES(vmresume, "vmresume", "vmresume");
+CODES(vmxoff, "vmxoff", "vmxoff");
+CODES(vmxon, "vmxon (%" AX ")", "vmxon (%eax)");
+CODES(vmread, "vmread %" AX ", %" AX, "vmread %eax, %eax");
+CODES(vmwrite, "vmwrite %" AX ", %" AX, "vmwrite %eax, %eax");
+CODES(invept, "invept (%" AX "), %" AX, "invept (%eax), %eax");
+CODES(invvpid, "invvpid (%" AX "), %" AX, "invvpid (%eax), %eax");
 ONE(vmcall_code, "vmcall");
 ONE_IN(vmcall16_code, 16, "vmcall");
 ONE_IN(cpuid32_code, 32, "cpuid");
@@ -45,6 +50,18 @@ static void cpl3(struct vm *vm)
         vmwrite(VMCS_GUEST_SS_ACCESS_RIGHTS,
                 vmread(VMCS_GUEST_SS_ACCESS_RIGHTS) | 0x60);
         /* The data segments are DPL 0 still: a VM entry does not compare. */
+}
+
+static void user_operand(struct vm *vm)
+{
+        operand_on_stack(vm);
+        cpl3(vm);
+}
+
+/* Within the 64 KBytes of the segments. */
+static void low_operand(struct vm *vm)
+{
+        vm->regs.rax = 0x800;
 }
 
 #define ALWAYS(code, reason_name) \
@@ -72,27 +89,6 @@ static const struct exit_probe instructions[] = {
               "EXI_XSETBV", "xsave"), RUN(xsetbv_code),
           .exits = EDITS(OR(GUEST_CR4, CR4_OSXSAVE)), .faults = VEC_UD,
           .outcome = EXITS_WITH(EXIT_XSETBV, 0) },
-        { ROW("vmclear", "VMCLEAR", "EXI_VMCLEAR"),
-          .prepare = operand_on_stack, ALWAYS(vmclear_code, VMCLEAR) },
-        { ROW("vmlaunch", "VMLAUNCH", "EXI_VMLAUNCH"),
-          ALWAYS(vmlaunch_code, VMLAUNCH) },
-        { ROW("vmptrld", "VMPTRLD", "EXI_VMPTRLD"),
-          .prepare = operand_on_stack, ALWAYS(vmptrld_code, VMPTRLD) },
-        { ROW("vmptrst", "VMPTRST", "EXI_VMPTRST"),
-          .prepare = operand_on_stack, ALWAYS(vmptrst_code, VMPTRST) },
-        { ROW("vmresume", "VMRESUME", "EXI_VMRESUME"),
-          ALWAYS(vmresume_code, VMRESUME) },
-        { ROW("vmxoff", "VMXOFF", "EXI_VMXOFF"), ALWAYS(vmxoff_code, VMXOFF) },
-        { ROW("vmxon", "VMXON", "EXI_VMXON"), .prepare = operand_on_stack,
-          ALWAYS(vmxon_code, VMXON) },
-        { ROW("vmread", "VMREAD without VMCS shadowing",
-              "EXI_VMX_INSTR_NO_SHADOW_VMFAIL"), ALWAYS(vmread_code, VMREAD) },
-        { ROW("vmwrite", "VMWRITE without VMCS shadowing",
-              "EXI_VMX_INSTR_NO_SHADOW_VMFAIL"), ALWAYS(vmwrite_code, VMWRITE) },
-        { ROW("invept", "INVEPT", "EXI_INVEPT", "invept"),
-          .prepare = operand_on_stack, ALWAYS(invept_code, INVEPT) },
-        { ROW("invvpid", "INVVPID", "EXI_INVVPID", "invvpid"),
-          .prepare = operand_on_stack, ALWAYS(invvpid_code, INVVPID) },
         { ROW("vmcall", "VMCALL", "EXI_VMCALL"), ALWAYS(vmcall_code, VMCALL) },
         { ROW("vmcall.cpl3", "VMCALL at CPL 3", "EXI_VMCALL"), .prepare = cpl3,
           ALWAYS(vmcall_code, VMCALL) },
@@ -107,3 +103,41 @@ static const struct exit_probe instructions[] = {
  * displacement: all operands here have none. */
 EXIT_PROBES(unconditional, instructions, .id = "exit.unconditional",
             .title = "an instruction that always causes a VM exit", .sdm = SDM)
+
+/*
+ * VMX instructions: the exit comes before the CPL counts, but the modes where
+ * they are undefined before the exit.
+ */
+#define VMX(name, reason, rule, plain, needs)                                 \
+        { ROW(#name, NULL, plain, needs), .prepare = operand_on_stack,        \
+          ALWAYS(name##_code, reason) },                                      \
+        { ROW(#name ".cpl3", "at CPL 3", rule "_CPL3_EXITS", needs),          \
+          .prepare = user_operand, ALWAYS(name##_code, reason) },             \
+        { ROW(#name ".v86", "in virtual-8086 mode", rule "_MODE_UD", needs),  \
+          .mode = GUEST_V86, UNDEFINED(name##_16) },                          \
+        { ROW(#name ".real", "in real-address mode", rule "_MODE_UD",         \
+              needs " unrestricted-guest"), .mode = GUEST_REAL,               \
+          UNDEFINED(name##_16) },                                             \
+        { ROW(#name ".compat", "in compatibility mode", rule "_MODE_UD",      \
+              needs " host64"), .mode = GUEST_COMPAT,                         \
+          UNDEFINED(name##_32) }
+#define UNDEFINED(code) \
+        .prepare = low_operand, RUN(code), .never = true, .faults = VEC_UD
+#define NO_VMFAIL "EXI_VMX_INSTR_NO_SHADOW_VMFAIL"
+
+static const struct exit_probe vmx_instructions[] = {
+        VMX(vmclear, VMCLEAR, "EXI_VMCLEAR", "EXI_VMCLEAR", ""),
+        VMX(vmlaunch, VMLAUNCH, "EXI_VMLAUNCH", "EXI_VMLAUNCH", ""),
+        VMX(vmptrld, VMPTRLD, "EXI_VMPTRLD", "EXI_VMPTRLD", ""),
+        VMX(vmptrst, VMPTRST, "EXI_VMPTRST", "EXI_VMPTRST", ""),
+        VMX(vmresume, VMRESUME, "EXI_VMRESUME", "EXI_VMRESUME", ""),
+        VMX(vmxoff, VMXOFF, "EXI_VMXOFF", "EXI_VMXOFF", ""),
+        VMX(vmxon, VMXON, "EXI_VMXON", "EXI_VMXON", ""),
+        VMX(vmread, VMREAD, "EXI_VMREAD", "EXI_VMREAD_NO_SHADOW " NO_VMFAIL, ""),
+        VMX(vmwrite, VMWRITE, "EXI_VMWRITE", "EXI_VMWRITE_NO_SHADOW " NO_VMFAIL, ""),
+        VMX(invept, INVEPT, "EXI_INVEPT", "EXI_INVEPT", "invept"),
+        VMX(invvpid, INVVPID, "EXI_INVVPID", "EXI_INVVPID", "invvpid"),
+};
+
+EXIT_PROBES(vmx, vmx_instructions, .id = "exit.unconditional",
+            .title = "a VMX instruction", .sdm = SDM)

@@ -56,6 +56,11 @@ static void run_executing(const struct test_case *self,
                         event.vector = 0;
                 check_equal(self->file, line, "vector of the guest's exception",
                             event.vector, p->faults);
+                check_equal(self->file, line, "its error code, or 0",
+                            event.error, p->error);
+                check_equal(self->file, line, "RIP in its frame", event.rip,
+                            vm->mode == GUEST_V86 || vm->mode == GUEST_REAL
+                            ? 0 : vm->entry_rip);
         } else {
                 check_equal(self->file, line, "RIP behind the instruction",
                             linear_rip(), vm->entry_rip + instruction_length(p));

@@ -23,6 +23,7 @@ struct exit_probe {
         bool never;                    /* there is no side that exits */
         u8 faults;                     /* the executing side ends in this
                                         * exception's handler; 0: in VMCALL */
+        u32 error;                     /* with this error code */
         struct vmx_result outcome;     /* of the side that exits */
         u64 ignore;                    /* bits of the qualification that the
                                         * SDM leaves undefined */
