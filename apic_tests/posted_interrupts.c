@@ -240,6 +240,29 @@ CASE(two, .id = "posted.two",
         CHECK_EQ("virtual IRR of the other", virtual_bit(&s, APIC_IRR, 0x41), 1);
 }
 
+CASE(rvi_kept, .id = "posted.rvi-kept",
+     .title = "a lower vector posted leaves RVI, and the bits of the virtual IRR",
+     .sdm = SDM, .rules = "PI_RVI_MAX PI_PIR_TO_VIRR PI_EVALUATES",
+     .needs = NEEDS)
+{
+        struct setting s = begin(NOTIFICATION);
+
+        /* The virtual TPR holds both back. */
+        s.apic_page[APIC_TPR] = 0x60;
+        vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0x61);
+        *(u32 *)(s.apic_page + APIC_IRR + 0x30) = 1u << 1;
+        add(s.sender->requests, 0x41);
+        s.sender->outstanding = 1;
+        if (!CHECK_RESULT("the guest runs to its end", run(&s),
+                          EXITS(EXIT_VMCALL)))
+                return;
+        CHECK_EQ("posted requests, all taken", s.descriptor->requests[2], 0);
+        CHECK_EQ("virtual IRR of 41H", virtual_bit(&s, APIC_IRR, 0x41), 1);
+        CHECK_EQ("virtual IRR of 61H", virtual_bit(&s, APIC_IRR, 0x61), 1);
+        CHECK_EQ("guest interrupt status",
+                 vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x61);
+}
+
 CASE(masked, .id = "posted.interrupts-off",
      .title = "with RFLAGS.IF = 0 the request is taken and not delivered",
      .sdm = SDM, .rules = "PI_IF0", .needs = NEEDS)

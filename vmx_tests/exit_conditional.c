@@ -150,12 +150,20 @@ EXIT_PROBES(conditional, controls, .id = "exit.conditional",
             .title = "an instruction that exits by a control of its own",
             .sdm = SDM)
 
+static void rdrand_exits(struct vm *vm)
+{
+        (void)vm;
+        vm_control(VMCS_SECONDARY_CONTROLS, CTL_SECONDARY_RDRAND_EXITING, 0);
+}
+
 /* RDRAND and RDSEED may fail to deliver: either way they do not exit. */
 static const struct exit_probe random[] = {
         { ROW("rdrand", "RDRAND", "EXI_RDRAND", "rdrand-exiting rdrand"),
           RUN(rdrand_code), SECONDARY(CTL_SECONDARY_RDRAND_EXITING, RDRAND) },
-        { ROW("rdseed", "RDSEED", "EXI_RDSEED", "rdseed-exiting rdseed"),
-          RUN(rdseed_code), SECONDARY(CTL_SECONDARY_RDSEED_EXITING, RDSEED) },
+        { ROW("rdseed", "RDSEED, whatever RDRAND exiting", "EXI_RDSEED",
+              "rdseed-exiting rdseed rdrand-exiting"), RUN(rdseed_code),
+          SECONDARY(CTL_SECONDARY_RDSEED_EXITING, RDSEED),
+          .prepare = rdrand_exits },
 };
 
 EXIT_PROBES(conditional_random, random, .id = "exit.conditional",

@@ -27,6 +27,8 @@ ONE(to_cr0, "mov %" CX ", %cr0");
 ONE(to_cr3, "mov %" CX ", %cr3");
 ONE(to_cr4, "mov %" CX ", %cr4");
 ONE(from_cr0, "mov %cr0, %" CX);
+ONE(from_cr4, "mov %cr4, %" CX);
+ONE(smsw_code, "smsw %cx");
 ONE(from_cr3, "mov %cr3, %" CX);
 ONE(from_cr3_sp, "mov %cr3, %" SP);
 ONE(to_cr2, "mov %" CX ", %cr2");
@@ -223,7 +225,15 @@ EXIT_PROBES(clts_lmsw, clts_rows, .id = "exit.cr",
 
 static const struct exit_probe other_rows[] = {
         { ROW("from-cr0", "MOV from CR0 has no exit",
-              "EXI_NEVER_EXIT_SET"), RUN(from_cr0), .never = true },
+              "EXI_MOV_FROM_CR0_CR4_NEVER_EXIT"), RUN(from_cr0), .never = true,
+          .given = EDITS(SET(CR0_GUEST_HOST_MASK, ~0ull)) },
+        { ROW("from-cr4", "MOV from CR4 has no exit",
+              "EXI_MOV_FROM_CR0_CR4_NEVER_EXIT"), RUN(from_cr4), .never = true,
+          .given = EDITS(SET(CR4_GUEST_HOST_MASK, ~0ull)) },
+        { ROW("smsw", "SMSW has no exit", "EXI_SMSW_NEVER_EXITS",
+              "descriptor-table-exiting"), RUN(smsw_code), .never = true,
+          .given = EDITS(SET(CR0_GUEST_HOST_MASK, ~0ull), WITH_SECONDARY(
+                         CTL_SECONDARY_DESCRIPTOR_TABLE_EXITING)) },
         { ROW("to-cr2", "MOV to CR2 has no exit", "EXI_MOV_CR2_NO_EXIT"),
           RUN(to_cr2), .prepare = zero, .never = true },
 #ifdef __x86_64__

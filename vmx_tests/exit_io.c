@@ -21,6 +21,13 @@ ONE(inb_immediate_code, "inb $0x80, %al");
 ONE(outb_immediate_code, "outb %al, $0x80");
 ONE(insb_code, "insb");
 ONE(outsb_code, "outsb");
+ONE(insw_code, "insw");
+ONE(insl_code, "insl");
+ONE(outsw_code, "outsw");
+ONE(outsl_code, "outsl");
+#ifdef __x86_64__
+ONE(inl_rex_code, ".byte 0x48, 0xed");
+#endif
 ONE(rep_insb_code, "rep insb");
 ONE(rep_outsb_code, "rep outsb");
 
@@ -134,8 +141,21 @@ static const struct io_row bitmap_rows[] = {
            QUIET, 4, ALL_SET, QUIET + 3, 0),
         IO("insb", "INS", "EXI_IO_INS_OUTS", insb_code, QUIET, 1, ALL_SET,
            QUIET, IN | STRING),
+        IO("insw", "INS of a word", "EXI_IO_INS_OUTS EXI_IO_DATASIZE_16_32",
+           insw_code, QUIET, 2, ALL_SET, QUIET + 1, IN | STRING),
+        IO("insd", "INS of a doubleword", "EXI_IO_INS_OUTS EXI_IO_DATASIZE_16_32",
+           insl_code, QUIET, 4, ALL_SET, QUIET + 3, IN | STRING),
         IO("outsb", "OUTS", "EXI_IO_INS_OUTS", outsb_code, QUIET, 1, ALL_SET,
            QUIET, STRING),
+        IO("outsw", "OUTS of a word", "EXI_IO_INS_OUTS EXI_IO_DATASIZE_16_32",
+           outsw_code, QUIET, 2, ALL_SET, QUIET + 1, STRING),
+        IO("outsd", "OUTS of a doubleword",
+           "EXI_IO_INS_OUTS EXI_IO_DATASIZE_16_32", outsl_code, QUIET, 4,
+           ALL_SET, QUIET + 3, STRING),
+#ifdef __x86_64__
+        IO("rex-w", "REX.W does not make it 8 bytes", "EXI_IO_DATASIZE_16_32",
+           inl_rex_code, QUIET, 4, ALL_SET, QUIET + 3, IN),
+#endif
         IO("rep-insb", "REP INS", "EXI_IO_REP_FIRST", rep_insb_code, QUIET, 1,
            ALL_SET, QUIET, IN | STRING | REP),
         IO("rep-outsb", "REP OUTS", "EXI_IO_REP_FIRST", rep_outsb_code, QUIET,
