@@ -308,6 +308,22 @@ TABLE(ppr, priorities, .id = "entry.virtual-interrupt.ppr",
         CHECK_EQ("VPPR", page[APIC_PPR / 4], priorities[row].vppr);
 }
 
+CASE(no_ppr, .id = "entry.virtual-interrupt.no-ppr",
+     .title = "without virtual-interrupt delivery VM entry leaves VPPR alone",
+     .sdm = "VM Entries > Updating Non-Register State",
+     .rules = "ENTL_PPR_ONLY_WITH_VID", .needs = NEEDS)
+{
+        struct vm *vm = begin(0, 0, 0x51, 0x30);
+
+        vm_control(VMCS_SECONDARY_CONTROLS, 0,
+                   CTL_SECONDARY_VIRTUAL_INTERRUPT_DELIVERY);
+        CHECK_EXIT("without", vm_enter(vm), EXITS(EXIT_VMCALL));
+        CHECK_EQ("VPPR", page[APIC_PPR / 4], ~0u);
+        vm = begin(0, 0, 0x51, 0x30);
+        CHECK_EXIT("with", vm_enter(vm), EXITS(EXIT_VMCALL));
+        CHECK_EQ("VPPR", page[APIC_PPR / 4], 0x50);
+}
+
 static const struct {
         struct row head;
         u8 rvi, svi, vtpr;

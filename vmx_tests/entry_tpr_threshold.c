@@ -117,6 +117,24 @@ TABLE(injection, event_types, .id = "entry.tpr-threshold.after-injection",
         }
 }
 
+CASE(without_accesses, .id = "entry.tpr-threshold.without-apic-accesses",
+     .title = "without virtualization of APIC accesses VM entry is refused instead",
+     .sdm = "VM Entries > VM-Execution Control Fields",
+     .rules = "POST_TPR_NOT_WITHOUT_APIC_ACCESSES", .needs = NEEDS)
+{
+        for (u32 threshold = 1; threshold <= 2; threshold++) {
+                struct vm *vm = begin(0x10, threshold);
+
+                vm_control(VMCS_SECONDARY_CONTROLS, 0,
+                           CTL_SECONDARY_VIRTUALIZE_APIC_ACCESSES);
+                vm_poison(VMERR_ENTRY_CONTROLS);
+                if (threshold == 2)
+                        CHECK_RESULT("below", vm_enter(vm), BAD_CONTROLS);
+                else
+                        CHECK_EXIT("equal", vm_enter(vm), EXITS(EXIT_VMCALL));
+        }
+}
+
 CASE(with_vid, .id = "entry.tpr-threshold.virtual-interrupt-delivery",
      .title = "no exit with virtual-interrupt delivery",
      .sdm = SDM, .rules = "POST_TPR_NOT_WITH_VID",

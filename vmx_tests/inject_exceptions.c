@@ -100,7 +100,7 @@ CASE(bit_15, .id = "inject.exception.code.bit-15",
 
 PROGRAM(step, NATIVE_BITS, "nop\n vmcall\n");
 PROGRAM(branch, NATIVE_BITS, "jmp 1f\n nop\n1: vmcall\n");
-PROGRAM(read_hole, NATIVE_BITS, "mov 0xc0000000, %al\n vmcall\n");
+PROGRAM(read_at_ax, NATIVE_BITS, "mov (" RAX "), %cl\n vmcall\n");
 PROGRAM(read_dr0_vmcall, NATIVE_BITS, "mov %dr0, " RAX "\n vmcall\n");
 
 static const struct {
@@ -232,11 +232,12 @@ CASE(cr2, .id = "inject.page-fault.cr2",
         struct vm *vm = vm_begin(GUEST_NATIVE);
 
         vm_paging_hole(vm);
-        vm_program(vm, read_hole);
+        vm_program(vm, read_at_ax);
+        vm->regs.rax = GUEST_HOLE;
         write_cr2(presets[0]);
         vm_poison(0);
         CHECK_DELIVERED("page fault", vm, vm_enter(vm), .vector = VEC_PF,
-                        .has_error = true, .rip = (ulong)read_hole.start);
+                        .has_error = true, .rip = (ulong)read_at_ax.start);
         CHECK_EQ("CR2 after a page fault", read_cr2(), GUEST_HOLE);
         for (unsigned i = 0; i < ARRAY_LEN(presets); i++) {
                 vm = vm_begin(GUEST_NATIVE);

@@ -42,9 +42,10 @@ static struct vm *begin(struct vm_tables *t, bool protected, u32 rflags)
 /* The handler that the vector table at 0 names, below 1 MiB. */
 static bool at_real_handler(u8 vector)
 {
-        const u16 *entry = (const u16 *)0 + 2 * vector;
+        const u16 *entry = NULL;
 
-        asm("" : "+r" (entry));
+        asm("" : "+r" (entry));  /* the table is at address 0 */
+        entry += 2 * vector;
         return CHECK_VMCS(GUEST_RIP, entry[0]) &&
                CHECK_VMCS(GUEST_CS_SELECTOR, entry[1]);
 }

@@ -14,7 +14,7 @@
 
 PROGRAM(nops, NATIVE_BITS, "nop\n nop\n vmcall\n");
 PROGRAM(ud2, NATIVE_BITS, "ud2\n");
-PROGRAM(read_hole, NATIVE_BITS, "mov 0xc0000000, %al\n");
+PROGRAM(read_at_ax, NATIVE_BITS, "mov (" RAX "), %cl\n");
 PROGRAM(load_bad_selector, NATIVE_BITS, "mov $0x1008, %eax\n mov %eax, %ds\n");
 PROGRAM(int_n, NATIVE_BITS, "int $0x30\n");
 PROGRAM(int1, NATIVE_BITS, ".byte 0xf1\n");
@@ -80,6 +80,12 @@ static void bad_selector(struct vm *vm)
         vm->regs.rax = 0x1008;
 }
 
+static void page_fault(struct vm *vm)
+{
+        vm_paging_hole(vm);
+        vm->regs.rax = GUEST_HOLE;
+}
+
 static void overflow(struct vm *vm)
 {
         (void)vm;
@@ -98,8 +104,8 @@ static const struct {
           GUEST_NATIVE, NULL, VEC_UD },
         { ROW("fault.gp", "#GP", "POST_MTF_FAULTING_INSTRUCTION"),
           &load_bad_selector, GUEST_NATIVE, bad_selector, VEC_GP },
-        { ROW("fault.pf", "#PF", "POST_MTF_FAULTING_INSTRUCTION"), &read_hole,
-          GUEST_NATIVE, vm_paging_hole, VEC_PF },
+        { ROW("fault.pf", "#PF", "POST_MTF_FAULTING_INSTRUCTION"), &read_at_ax,
+          GUEST_NATIVE, page_fault, VEC_PF },
         { ROW("int-n", "INT n", "POST_MTF_SOFTWARE_INT"), &int_n, GUEST_NATIVE,
           NULL, 0x30 },
         { ROW("int1", "INT1", "POST_MTF_SOFTWARE_INT"), &int1, GUEST_NATIVE, NULL,
