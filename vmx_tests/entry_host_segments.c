@@ -171,7 +171,10 @@ static const struct probe forever_probes[] = {
           .reject = EDITS(CLEAR(HOST_CR4, CR4_VMXE)), .outcome = BAD_HOST },
 };
 
-/* The timer ends the guest of a processor that does not check. */
+/*
+ * The timer ends the guest of a processor that does not check, before its first
+ * instruction: an inner processor that loses interrupts would not get out of it.
+ */
 TABLE(never_exiting, forever_probes, .id = "entry.host.never-exiting",
       .title = "host state is checked for a guest that would run for ever",
       .sdm = "VM Entries > Checks on VMX Controls and Host-State Area",
@@ -182,7 +185,7 @@ TABLE(never_exiting, forever_probes, .id = "entry.host.never-exiting",
 
         p.program = &forever;
         p.given = EDITS(OR(PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER),
-                        SET(PREEMPTION_TIMER_VALUE, 0x100));
+                        SET(PREEMPTION_TIMER_VALUE, 0));
         p.accepted = RESULT(EXITS(EXIT_PREEMPTION_TIMER));
         p.restore = host_restore;
         probe_check(self, &p);
