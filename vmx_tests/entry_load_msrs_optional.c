@@ -112,9 +112,25 @@ static void entry(const struct msr_row *r, bool loaded, u64 field, u64 host)
                 CHECK_EQ("the field after the VM exit", vmread(r->field), want);
 }
 
+/* The field and the VM-entry MSR-load area. */
+static void entry_and_list(const struct msr_row *r, u64 field, u64 list)
+{
+        struct vm *vm = vm_begin(GUEST_NATIVE);
+        struct msr_entry e = { r->msr, 0, in_msr(r, list) };
+
+        vm_allow_msrs(vm);
+        vm_control(VMCS_ENTRY_CONTROLS, r->control, 0);
+        vmwrite(r->field, field);
+        vm_entry_msrs(&e, 1);
+        CHECK_EQ("the MSR, in the MSR-load area too", vm_rdmsr(vm, r->msr),
+                 in_msr(r, list));
+}
+
 TABLE(msrs, msr_rows, .id = "entry.load.msr",
-      .title = "an MSR comes from the field if the VM-entry control says so, "
-               "else from the host", .sdm = SDM, .needs = "use-msr-bitmaps")
+      .title = "an MSR comes from the MSR-load area if it is there, else from the "
+               "field if the VM-entry control says so, else from the host",
+      .sdm = SDM, .rules = "MSRL_OVERRIDES_GUEST_FIELDS",
+      .needs = "use-msr-bitmaps")
 {
         const struct msr_row *r = case_row(self, row);
         u64 old = 0;
@@ -124,6 +140,8 @@ TABLE(msrs, msr_rows, .id = "entry.load.msr",
         entry(r, true, r->b, r->a);
         entry(r, false, r->a, r->b);
         entry(r, false, r->b, r->a);
+        entry_and_list(r, r->a, r->b);
+        entry_and_list(r, r->b, r->a);
         if (there)
                 wrmsr(r->msr, old);
 }
