@@ -110,6 +110,27 @@ static void structures(struct vm *vm)
                 vmwrite(VMCS_EPTP, guest_env()->eptp);
 }
 
+/*
+ * The same, with an identity map of which all linear addresses can execute: the
+ * guest's are those of user-mode pages.
+ */
+static void structures_executable(struct vm *vm)
+{
+        u64 *root = ept_new();
+
+        structures(vm);
+        ept_map_identity(root);
+        for (u64 gib = 0; gib < 4; gib++) {
+                volatile u64 *entries = ept_entry(root, gib << 30, EPT_PDE);
+
+                *ept_entry(root, gib << 30, EPT_PDPTE) |= EPT_XU;
+                for (unsigned i = 0; i < 512; i++)
+                        entries[i] |= EPT_XU;
+        }
+        *ept_entry(root, 0, EPT_PML4E) |= EPT_XU;
+        vmwrite(VMCS_EPTP, eptp_of(root, 0));
+}
+
 #define PIN(c) CTL_PIN_##c
 #define PRI(c) CTL_PRIMARY_##c
 #define SEC(c) CTL_SECONDARY_##c
@@ -186,8 +207,11 @@ static const struct probe use_probes[] = {
                   "unrestricted-guest", UNRESTRICTED_GUEST),
         NEEDS_EPT("pml", "enable PML", "CAP_DEP_PML_EPT", "enable-pml ept-ad",
                   ENABLE_PML),
-        NEEDS_EPT("mode-based", "mode-based execute control", "CAP_DEP_MBEC_EPT",
-                  "mode-based-execute-control", MODE_BASED_EXECUTE_CONTROL),
+        { ROW("mode-based", "mode-based execute control needs \"enable EPT\"",
+              "CAP_DEP_MBEC_EPT", "mode-based-execute-control enable-ept ept-2m"),
+          .prepare = structures_executable,
+          .given = EDITS(WITH_SECONDARY(SEC(MODE_BASED_EXECUTE_CONTROL))),
+          .accept = EDITS(WITH_EPT), .outcome = BAD_CONTROLS },
         NEEDS_EPT("sub-page", "sub-page write permissions", "CAP_DEP_SPP_EPT",
                   "sub-page-write-permissions", SUB_PAGE_WRITE_PERMISSIONS),
         { ROW("pt", "Intel PT with guest-physical addresses needs EPT",
