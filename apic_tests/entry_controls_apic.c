@@ -22,7 +22,7 @@ ADDRESS_CHECK(apic_access, "entry.controls.apic-access",
               "ENTC_APIC_ACCESS_ALIGN APIC_ENTRY_ACCESS_ADDR_ALIGN "
               "ENTC_APIC_ACCESS_WIDTH APIC_ENTRY_ACCESS_ADDR_WIDTH",
               "ENTC_APIC_ACCESS_IGNORED APIC_ENTRY_ACCESS_ADDR_IGNORED_WHEN_OFF",
-              .field = VMCS_APIC_ACCESS_ADDRESS, .low = 12,
+              .field = VMCS_APIC_ACCESS_ADDRESS, .low = 12, .mapped = true,
               .active = EDITS(WITH_SECONDARY(
                       SECONDARY(VIRTUALIZE_APIC_ACCESSES))))
 

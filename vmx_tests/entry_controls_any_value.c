@@ -70,12 +70,6 @@ static const struct probe any_probes[] = {
             "ENTC_TSC_OFFSET_ANY", "use-tsc-offsetting",
             OR(PRIMARY_CONTROLS, CTL_PRIMARY_USE_TSC_OFFSETTING),
             SET(TSC_OFFSET, BIT(63))),
-        ANY("executive-vmcs.misaligned", "executive-VMCS pointer 1",
-            "ENTC_EXECUTIVE_VMCS_POINTER_ANY", NULL,
-            SET(EXECUTIVE_VMCS_POINTER, 1)),
-        ANY("executive-vmcs.ones", "executive-VMCS pointer of all ones",
-            "ENTC_EXECUTIVE_VMCS_POINTER_ANY", NULL,
-            SET(EXECUTIVE_VMCS_POINTER, ONES)),
         ANY("eoi-exit.0", "EOI-exit bitmaps 0",
             "ENTC_EOI_EXIT_BITMAP_ANY VAPIC_EOI_BITMAP_UNCHECKED", VID,
             WITH_VIRTUAL_INTERRUPTS, SET(EOI_EXIT_BITMAP_0, 0),
@@ -115,3 +109,21 @@ static const struct probe any_probes[] = {
 PROBES(any, any_probes, .id = "entry.controls.any",
        .title = "a field in which every value is valid",
        .sdm = "Virtual Machine Control Structures > VM-Execution Control Fields")
+
+/* The field serves the dual-monitor treatment; not every hypervisor has it. */
+FAMILY(executive_pointer, 2, .id = "entry.controls.any.executive-vmcs",
+       .title = "executive-VMCS pointer 1, and of all ones",
+       .sdm = "System Management Mode > Dual-Monitor Treatment > VM Entries that "
+              "Return from SMM",
+       .rules = "ENTC_EXECUTIVE_VMCS_POINTER_ANY")
+{
+        struct probe p = {
+                .accept = EDITS(SET(EXECUTIVE_VMCS_POINTER, row ? ONES : 1)),
+        };
+
+        vm_begin(GUEST_NATIVE);
+        if (vmcs_has(VMCS_EXECUTIVE_VMCS_POINTER))
+                probe_check(self, &p);
+        else
+                case_skip("there is no executive-VMCS pointer");
+}

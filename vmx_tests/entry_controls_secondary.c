@@ -117,8 +117,6 @@ static const struct probe as_zero_probes[] = {
         AS_ZERO("spp", "sub-page permissions without EPT",
                 "sub-page-write-permissions",
                 SECONDARY(SUB_PAGE_WRITE_PERMISSIONS)),
-        AS_ZERO("tsc-scaling", "TSC multiplier 0", "use-tsc-scaling",
-                SECONDARY(USE_TSC_SCALING), SET(TSC_MULTIPLIER, 0)),
         AS_ZERO("pasid", "a misaligned PASID directory", "pasid-translation",
                 SECONDARY(PASID_TRANSLATION), SET(LOW_PASID_DIRECTORY, 1)),
         AS_ZERO("mode-based-execute", "mode-based execute control without EPT",

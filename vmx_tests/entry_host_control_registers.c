@@ -70,8 +70,8 @@ FAMILY(cr0_bits, 64, .id = "entry.host.cr0.bit",
                 }
                 CHECK_RESULT("the bit at an allowed value", r,
                              EXITS(EXIT_VMCALL));
-                CHECK_EQ("CR0 that the VM exit loaded", loaded,
-                         (cr0 & ~CR0_KEPT) | (before & CR0_KEPT));
+                CHECK_MASKED("CR0 that the VM exit loaded", loaded, cr0,
+                             ~CR0_KEPT);
         }
 }
 
@@ -88,7 +88,26 @@ FAMILY(cr0_cache, 4, .id = "entry.host.cr0.nw-cd",
               (row & 1 ? CR0_NW : 0) | (row & 2 ? CR0_CD : 0);
         CHECK_RESULT("VM entry", enter_with(VMCS_HOST_CR0, cr0, NULL, &loaded),
                      EXITS(EXIT_VMCALL));
-        CHECK_EQ("CR0 after the VM exit", loaded, before);
+        CHECK_MASKED("CR0 that the VM exit loaded", loaded, before, ~CR0_KEPT);
+}
+
+CASE(cr0_kept, .id = "entry.host.cr0.kept",
+     .title = "CR0.ET, NW, CD and reserved bits are not loaded by VM exits",
+     .sdm = SDM, .rules = "ENTH_CR0_NW_CD_NEVER_CHECKED ENTH_CR0_FLEXIBLE_BITS_OK")
+{
+        const u64 unchecked = CR0_NW | CR0_CD;
+        ulong before, loaded;
+        u64 cr0;
+
+        vm_begin(GUEST_NATIVE);
+        before = read_cr0();
+        /* All of them the other way, as far as VMX operation lets them. */
+        cr0 = before ^ CR0_KEPT;
+        cr0 = (cr0 & unchecked) |
+              (((cr0 | vmx_caps()->cr0_fixed0) & vmx_caps()->cr0_fixed1) & ~unchecked);
+        CHECK_RESULT("VM entry", enter_with(VMCS_HOST_CR0, cr0, NULL, &loaded),
+                     EXITS(EXIT_VMCALL));
+        CHECK_MASKED("these bits after the VM exit", loaded, before, CR0_KEPT);
 }
 
 /*

@@ -161,32 +161,48 @@ CASE(ldtr, .id = "entry.host.selector.ldtr", .title = "there is no host LDTR",
                      FAIL_VALID(VMERR_UNSUPPORTED_FIELD));
 }
 
-/* What a guest would do does not matter: this one never exits. */
+/*
+ * What the guest would do does not matter: this one never exits. The timer ends
+ * it on a processor that does not check.
+ */
 PROGRAM(forever, NATIVE_BITS, "1: jmp 1b\n");
 
-static const struct probe forever_probes[] = {
-        { ROW("tr", "host TR null"), .program = NULL,
-          .reject = EDITS(SET(HOST_TR_SELECTOR, 0)), .outcome = BAD_HOST },
+static const struct forever_row {
+        struct row head;
+        const struct edit *bad;
+} forever_rows[] = {
+        { ROW("tr", "host TR null"), .bad = EDITS(SET(HOST_TR_SELECTOR, 0)) },
         { ROW("cr4", "host CR4.VMXE 0"),
-          .reject = EDITS(CLEAR(HOST_CR4, CR4_VMXE)), .outcome = BAD_HOST },
+          .bad = EDITS(CLEAR(HOST_CR4, CR4_VMXE)) },
 };
 
-/*
- * The timer ends the guest of a processor that does not check, before its first
- * instruction: an inner processor that loses interrupts would not get out of it.
- */
-TABLE(never_exiting, forever_probes, .id = "entry.host.never-exiting",
+TABLE(never_exiting, forever_rows, .id = "entry.host.never-exiting",
       .title = "host state is checked for a guest that would run for ever",
       .sdm = "VM Entries > Checks on VMX Controls and Host-State Area",
       .rules = "ENTH_CHECKED_EVEN_IF_NEVER_EXITING",
       .needs = "activate-vmx-preemption-timer")
 {
-        struct probe p = *(const struct probe *)case_row(self, row);
+        const struct forever_row *r = case_row(self, row);
 
-        p.program = &forever;
-        p.given = EDITS(OR(PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER),
-                        SET(PREEMPTION_TIMER_VALUE, 0));
-        p.accepted = RESULT(EXITS(EXIT_PREEMPTION_TIMER));
-        p.restore = host_restore;
-        probe_check(self, &p);
+        for (unsigned bad = 0; bad < 2; bad++) {
+                struct vm *vm = vm_begin(GUEST_NATIVE);
+                struct vmx_result result;
+
+                vmcs_edit(EDITS(OR(PIN_CONTROLS, CTL_PIN_ACTIVATE_PREEMPTION_TIMER),
+                                SET(PREEMPTION_TIMER_VALUE, 0x10000000)));
+                if (bad) {
+                        vm_program(vm, forever);
+                        vmwrite(VMCS_PREEMPTION_TIMER_VALUE, 0x100);
+                        vmcs_edit(r->bad);
+                }
+                vm_poison(VMERR_ENTRY_HOST_STATE);
+                result = vm_enter(vm);
+                host_restore();
+                if (bad)
+                        CHECK_RESULT("VM entry with the field invalid", result,
+                                     BAD_HOST);
+                else
+                        CHECK_RESULT("VM entry, valid, to a guest that exits",
+                                     result, EXITS(EXIT_VMCALL));
+        }
 }

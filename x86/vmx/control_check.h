@@ -39,6 +39,9 @@ unsigned control_address_width(void);
 struct address_check {
         u32 field;
         unsigned low;                /* its bits below this must be 0 */
+        bool mapped;                 /* hypervisors look for the page at VM */
+                                     /* entry, and some end where there is no */
+                                     /* memory: one case does that to them */
         const struct edit *active;   /* controls that make the field count */
         const struct edit *inactive; /* the same, but it does not count */
 };
