@@ -98,8 +98,47 @@ void vmx_set_operating(bool operating)
 
 static u64 mark;
 
+/*
+ * IRET ends blocking by NMI. A case begins without what another one, or another
+ * kernel on the same processor, has left behind: a hypervisor's processor may
+ * keep virtual-NMI blocking of a guest that is long gone.
+ */
+static void unblock_nmis(void)
+{
+        ulong scratch;
+
+#ifdef __x86_64__
+        ulong ss;
+
+        asm volatile("mov %%rsp, %0\n\t"
+                     "mov %%ss, %1\n\t"
+                     "push %1\n\t"
+                     "push %0\n\t"
+                     "pushfq\n\t"
+                     "push %2\n\t"
+                     "lea 1f(%%rip), %0\n\t"
+                     "push %0\n\t"
+                     "iretq\n"
+                     "1:"
+                     : "=&r"(scratch), "=&r"(ss)
+                     : "r"((ulong)read_cs())
+                     : "memory");
+#else
+        asm volatile("mov $1f, %0\n\t"
+                     "pushf\n\t"
+                     "push %1\n\t"
+                     "push %0\n\t"
+                     "iret\n"
+                     "1:"
+                     : "=&r"(scratch)
+                     : "r"((ulong)read_cs())
+                     : "memory");
+#endif
+}
+
 void machine_case_begin(void)
 {
+        unblock_nmis();
         /* Permanent memory is taken before the first mark. */
         if (!mark && cpuid(1, 0).c & 1u << 5) {
                 this_vmx();
