@@ -70,10 +70,6 @@ static const struct msr_row msr_rows[] = {
           .control = CTL_ENTRY_LOAD_UINV, .field = VMCS_GUEST_UINV,
           .msr = MSR_IA32_UINTR_MISC, .a = 0x55, .b = 0x40, .saved = true,
           .shift = 32, .rest = 7 },
-        /* "Virtualize IA32_SPEC_CTRL" is 0. */
-        ROW_OF("spec-ctrl", "ENTL_SPEC_CTRL_LOADED ENTL_SPEC_CTRL_NOT_LOADED",
-               "load-ia32-spec-ctrl-entry spec-ctrl", SPEC_CTRL, SPEC_CTRL,
-               .a = 1, .b = 0, .saved = true),
         FRED_ROW("config", CONFIG, 0xffff800012345000, 0x0000700006789000),
         FRED_ROW("rsp1", RSP1, 0xffff800012345040, 0x00007000067890c0),
         FRED_ROW("rsp2", RSP2, 0xffff800022345040, 0x00007000167890c0),

@@ -7,6 +7,8 @@
 #include "x86/cpu.h"
 #include "x86/vmx/event.h"
 #include "x86/vmx/exit_probe.h"
+#include "x86/vmx/session.h"
+#include "x86/vmx/smm.h"
 
 #define SDM "VM Entries > Loading Guest RIP, RSP, and RFLAGS"
 #define RULES "ENTL_GPRS_KEPT"
@@ -175,4 +177,31 @@ CASE(sse, .id = "entry.load.unchanged.sse",
                 CHECK_EQ("MXCSR in the guest", seen, words[i]);
         }
         asm volatile("ldmxcsr %0" : : "m"(words[0]));
+}
+
+/*
+ * The field is for VM entries from SMM alone. An SMI in VMX root operation, and
+ * one before VMX operation, finds the same handler as ever.
+ */
+FAMILY(smbase, 4, .id = "entry.load.unchanged.smbase",
+       .title = "whatever the SMBASE field has, SMBASE stays", .sdm =
+       "VM Entries > Loading Guest Control Registers, Debug Registers, and MSRs",
+       .rules = "ENTL_SMBASE_UNCHANGED", .needs = "apic")
+{
+        static const u32 values[] = { 0, 0x20000, 0x30001, 0xffffffff };
+        struct vm *vm;
+
+        smm_install();
+        vmx_off();
+        if (!smm_send()) {
+                case_skip("SMIs do not come to a handler at the SMBASE of reset");
+                return;
+        }
+        vm = vm_begin(GUEST_NATIVE);
+        vmwrite(VMCS_GUEST_SMBASE, values[row]);
+        vm_poison(0);
+        CHECK_EXIT("the guest", vm_enter(vm), EXITS(EXIT_VMCALL));
+        CHECK("an SMI after it comes to the handler", smm_send(), "it does not");
+        vmx_off();
+        CHECK("an SMI outside VMX operation too", smm_send(), "it does not");
 }
