@@ -13,15 +13,28 @@
 #define OFF(NAME) CLEAR(EXIT_CONTROLS, CTL_EXIT_##NAME)
 
 /* What accepted sides make a VM exit load: back to what it was. */
-static const u32 msrs[] = { MSR_IA32_S_CET, MSR_IA32_INTERRUPT_SSP_TABLE_ADDR,
-                            MSR_IA32_PKRS, MSR_IA32_SPEC_CTRL };
+#define MSR_IA32_FRED_RSP1 0x1cd
+#define MSR_IA32_FRED_CONFIG 0x1d4
+
+static const u32 msrs[] = {
+        MSR_IA32_S_CET, MSR_IA32_INTERRUPT_SSP_TABLE_ADDR, MSR_IA32_PKRS,
+        MSR_IA32_SPEC_CTRL,
+        /* RSP1 to RSP3, STKLVLS, SSP1 to SSP3, CONFIG. */
+        MSR_IA32_FRED_RSP1, MSR_IA32_FRED_RSP1 + 1, MSR_IA32_FRED_RSP1 + 2,
+        MSR_IA32_FRED_RSP1 + 3, MSR_IA32_FRED_RSP1 + 4, MSR_IA32_FRED_RSP1 + 5,
+        MSR_IA32_FRED_RSP1 + 6, MSR_IA32_FRED_CONFIG,
+};
 static u64 values[ARRAY_LEN(msrs)];
 static bool exists[ARRAY_LEN(msrs)];
 
 static void save_msrs(void)
 {
+        bool fred = cpuid_bit(7, 1, 'a', 17);
+
         for (unsigned i = 0; i < ARRAY_LEN(msrs); i++)
-                exists[i] = !rdmsr_safe(msrs[i], &values[i]).raised;
+                exists[i] = (fred || msrs[i] < MSR_IA32_FRED_RSP1 ||
+                             msrs[i] > MSR_IA32_FRED_CONFIG) &&
+                            !rdmsr_safe(msrs[i], &values[i]).raised;
 }
 
 static void restore_msrs(void)

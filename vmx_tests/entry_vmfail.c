@@ -3,7 +3,6 @@
  * entry that fails in these checks leaves alone. The VMCS itself: entry_order.c.
  */
 #include "lib/string.h"
-#include "x86/apic.h"
 #include "x86/memory.h"
 #include "x86/msr.h"
 #include "x86/vmx/caps.h"
@@ -273,8 +272,8 @@ FAMILY(interrupt, FAILURES, .id = "entry.vmfail.interrupt",
         vm_begin(GUEST_NATIVE);
         vmcs_edit(failures[row].edits);
         vm_poison(failures[row].outcome.code);
+        irq_pend(TEST_VECTOR);
         irq_set(TEST_VECTOR, take);
-        apic_self_ipi(TEST_VECTOR);
         memset(&taken, 0, sizeof(taken));
         asm volatile("sti\n\tvmlaunch\n1:\tpushf\n\tpop %[flags]\n\tcli\n\t"
 #ifdef __x86_64__

@@ -1,6 +1,5 @@
 #include "x86/vmx/host_state.h"
 #include "x86/memory.h"
-#include "x86/msr.h"
 #include "x86/paging.h"
 #include "x86/smp.h"
 #include "x86/vmx/caps.h"
@@ -10,18 +9,9 @@
 
 void host_restore(void)
 {
-        static u64 efer;
-
         desc_reload();
         if (read_cr3() != paging_root())
                 write_cr3(paging_root());
-        /* Only the first call finds what the kernel has set. */
-        if (!cpuid_bit(0x80000001, 0, 'd', 20))
-                return;
-        if (!efer)
-                efer = rdmsr(MSR_IA32_EFER) | EFER_NXE * paging_nx();
-        if (rdmsr(MSR_IA32_EFER) != efer)
-                wrmsr(MSR_IA32_EFER, efer);
 }
 
 static bool is_canonical(u64 address, unsigned width)

@@ -13,9 +13,9 @@
 #define SDM_HOST_SIZE "VM Entries > Checks Related to Address-Space Size"
 
 /*
- * Control registers, segments, descriptor tables and IA32_EFER as the kernel
- * has them. As .restore of a probe: for all that a VM exit loads, but the code
- * before it must be able to run.
+ * Control registers, segments and descriptor tables as the kernel has them. As
+ * .restore of a probe: for all that a VM exit loads but MSRs. The code before it
+ * must be able to run.
  */
 void host_restore(void);
 
