@@ -96,6 +96,22 @@ TABLE(guest_clears, guest_rows, .id = "operation.restrictions.guest", .sdm = SDM
         CHECK_EQ("the guest's register", vmread(field), before);
 }
 
+/* The exemption is the guest's alone: SDM, the same section. */
+CASE(root_after_guest, .id = "operation.restrictions.root.clear.after-unrestricted",
+     .sdm = SDM, .title = "CR0.PG is fixed to 1 again after an unrestricted guest",
+     .needs = "host32 unrestricted-guest", .rules = "CR_ROOT_MOV_CR0_PG")
+{
+        ulong cr0 = read_cr0();
+        struct vmx_result r;
+
+        CHECK_RESULT("VM entry", vm_enter(vm_begin(GUEST_PROTECTED)),
+                     EXITS(EXIT_VMCALL));
+        r = raw_trap(write_cr0_safe(cr0 & ~(ulong)CR0_PG));
+        CHECK_EQ("CR0", read_cr0(), cr0);
+        write_cr0(cr0);
+        CHECK_RESULT("MOV of CR0.PG = 0", r, FAULT_CODE(VEC_GP, 0));
+}
+
 static const struct probe keep_probes[] = {
         { ROW("guest.cr0", "guest CR0.NE = 0"),
           .reject = EDITS(CLEAR(GUEST_CR0, CR0_NE)), .outcome = BAD_GUEST },

@@ -234,10 +234,12 @@ CASE(vmptrld_replaces, .id = "vmptrld.another", .sdm = SDM,
         CHECK_RESULT("VMLAUNCH of the first", vm_launch(a), EXITS(EXIT_VMCALL));
         vmwrite(FIELD, 0x1111);
         b = vm_new(GUEST_NATIVE);
-        CHECK_EQ("current-VMCS pointer", current_vmcs(), b->pointer);
+        if (!CHECK_EQ("current-VMCS pointer", current_vmcs(), b->pointer))
+                return;
         vmwrite(FIELD, 0x2222);
         vm_load(a);
-        CHECK_EQ("current-VMCS pointer", current_vmcs(), a->pointer);
+        if (!CHECK_EQ("current-VMCS pointer", current_vmcs(), a->pointer))
+                return;
         CHECK_EQ("field of the first", vmread(FIELD), 0x1111);
         CHECK_RESULT("VMLAUNCH of it again", vm_launch(a),
                      FAIL_VALID(VMERR_VMLAUNCH_NOT_CLEAR));
@@ -258,7 +260,8 @@ CASE(vmptrld_same, .id = "vmptrld.same", .sdm = SDM,
         CHECK_RESULT("VMLAUNCH", vm_launch(vm), EXITS(EXIT_VMCALL));
         vmwrite(FIELD, 0x3333);
         vm_load(vm);
-        CHECK_EQ("current-VMCS pointer", current_vmcs(), vm->pointer);
+        if (!CHECK_EQ("current-VMCS pointer", current_vmcs(), vm->pointer))
+                return;
         CHECK_EQ("field", vmread(FIELD), 0x3333);
         CHECK_RESULT("VMRESUME", vm_resume(vm), EXITS(EXIT_VMCALL));
 }
@@ -293,7 +296,8 @@ TABLE(vmptrld_failed, failure_rows, .id = "vmptrld.failed", .sdm = SDM,
         vmwrite(FIELD, 0x4444);
         vm_poison(error);
         CHECK_RESULT("VMPTRLD", vmptrld(&pointer), FAIL_VALID(error));
-        CHECK_EQ("current-VMCS pointer", current_vmcs(), vm->pointer);
+        if (!CHECK_EQ("current-VMCS pointer", current_vmcs(), vm->pointer))
+                return;
         CHECK_EQ("field", vmread(FIELD), 0x4444);
         CHECK_RESULT("VM entry", vm_enter(vm), EXITS(EXIT_VMCALL));
 

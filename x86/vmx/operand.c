@@ -282,7 +282,8 @@ static void check_nothing_done(const struct operand *o, const struct subject *s,
                 CHECK_RESULT("VMXOFF afterwards", vmxoff(), FAULT(VEC_UD));
                 return;
         }
-        CHECK_EQ("current-VMCS pointer", current_vmcs(), s->current);
+        if (!CHECK_EQ("current-VMCS pointer", current_vmcs(), s->current))
+                return;
         CHECK_EQ("VM-instruction error", vmread(VMCS_VM_INSTRUCTION_ERROR),
                  VMERR_UNSUPPORTED_FIELD);
         CHECK_EQ("value of the field", vmread(FIELD), OLD_VALUE);
