@@ -193,6 +193,22 @@ TABLE(read_only_type, read_only, .id = "entry.load.segment.read-only",
         access_run(case_row(self, row));
 }
 
+/* Code that can be read, and code that can not. */
+static const struct access code_types[] = {
+        { ROW("pae"), GUEST_PAE, SEG_CS, &via_cs, 2, 2, 0xffffffff, 11, 9 },
+        { ROW("pae.conforming"), GUEST_PAE, SEG_CS, &via_cs, 2, 2, 0xffffffff,
+          15, 13 },
+        { ROW("compat", NULL, NULL, "host64"), GUEST_COMPAT, SEG_CS, &via_cs,
+          2, 2, 0xffffffff, 11, 9 },
+};
+
+TABLE(code_type, code_types, .id = "entry.load.segment.execute-only",
+      .title = "code of a type that is not readable refuses a read", .sdm = SDM,
+      .rules = "ENTL_SEG_HIDDEN_FROM_VMCS")
+{
+        access_run(case_row(self, row));
+}
+
 /* The last byte of the last instruction is at the limit, or behind it. */
 PROGRAM(end_of_code, 32, "nop\nvmcall\n");
 
