@@ -87,8 +87,7 @@ CASE(store, .id = "entry.branch-records.bts",
         ds->maximum = ds->base + 100 * BTS_RECORD;
         ds->threshold = ds->maximum + BTS_RECORD;
         wrmsr(MSR_IA32_DS_AREA, (ulong)ds);
-        works = !wrmsr_safe(MSR_IA32_DEBUGCTL, on).raised;
-        works = works && rdmsr(MSR_IA32_DEBUGCTL) == on;
+        works = msr_takes(MSR_IA32_DEBUGCTL, on);
         if (works)
                 wrmsr(MSR_IA32_DEBUGCTL, 0);
         for (unsigned branch = 0; works && branch < 2; branch++) {

@@ -190,14 +190,9 @@ CASE(dr7_kept, .id = "entry.load.dr7.not-loaded",
         }
 }
 
-/* Gives the host's IA32_DEBUGCTL @value; false: the processor refuses it. */
 static bool host_debugctl(u64 value)
 {
-        struct trap t = wrmsr_safe(MSR_IA32_DEBUGCTL, value);
-        u64 got = 0;
-
-        return !t.raised && !rdmsr_safe(MSR_IA32_DEBUGCTL, &got).raised &&
-               got == value;
+        return msr_takes(MSR_IA32_DEBUGCTL, value);
 }
 
 /* The guest, entered with @bit as @value and as @value ^ @bit in the host. */

@@ -18,7 +18,7 @@ struct status_row {
 
 static const struct status_row rows[] = {
         { ROW("0000"), 0x00, 0x00 }, { ROW("0001"), 0x01, 0x00 },
-        { ROW("000f"), 0x0f, 0x00 }, { ROW("0010"), 0x10, 0x00 },
+        { ROW("000f"), 0x0f, 0x00 }, { ROW("0020"), 0x20, 0x00 },
         { ROW("00ff"), 0xff, 0x00 }, { ROW("0100"), 0x00, 0x01 },
         { ROW("5100"), 0x00, 0x51 }, { ROW("5152"), 0x52, 0x51 },
         { ROW("5161"), 0x61, 0x51 }, { ROW("6151"), 0x51, 0x61 },

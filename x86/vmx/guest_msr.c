@@ -37,3 +37,11 @@ u64 vm_rdmsr(struct vm *vm, u32 msr)
                 return ~0ull;
         return (u64)(u32)vm->regs.rdx << 32 | (u32)vm->regs.rax;
 }
+
+bool msr_takes(u32 msr, u64 value)
+{
+        u64 got = 0;
+
+        return !wrmsr_safe(msr, value).raised &&
+               !rdmsr_safe(msr, &got).raised && got == value;
+}

@@ -29,4 +29,7 @@ void vm_entry_msrs(const struct msr_entry *entries, unsigned count);
  */
 u64 vm_rdmsr(struct vm *vm, u32 msr);
 
+/* Gives the host's MSR @value. False: WRMSR refuses it, or drops bits of it. */
+bool msr_takes(u32 msr, u64 value);
+
 #endif
