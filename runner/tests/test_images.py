@@ -45,7 +45,9 @@ def test_elf(arch):
             assert at >= 0 and at % 4 == 0, path
             assert sum(struct.unpack_from("<3I", head, at)) % 2**32 == 0, path
             names = {section.name for section in elf.iter_sections()}
-            assert {".vmxt.info", ".vmxt.cases", ".note.gnu.build-id"} <= names, path
+            assert {".vmxt.info", ".note.gnu.build-id"} <= names, path
+            # MOV to CR8 and the like: a kernel may have nothing to ask of a 32-bit processor.
+            assert ".vmxt.cases" in names or arch == "i386", path
             pvh = elf.get_section_by_name(".note.Xen").data()
             assert struct.unpack("<3I4sI", pvh)[:4] == (4, 4, 18, b"Xen\0"), path
 

@@ -7,7 +7,7 @@
 #include "x86/vmx/session.h"
 
 /* TSC ticks of the watchdog. */
-#define WATCHDOG_TICKS 20000
+#define WATCHDOG_TICKS 1000000
 
 /* For an IPI to arrive at its sender. */
 #define ARRIVAL_SPINS 100000

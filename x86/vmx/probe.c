@@ -52,10 +52,27 @@ static struct vmx_result enter_side(const struct probe *p,
         return r;
 }
 
+static bool edits_field(const struct edit *edits, u32 field)
+{
+        for (; edits && edits->op != EDIT_END; edits++)
+                if (edits->field == field)
+                        return true;
+        return false;
+}
+
+/* Must the guest's first instruction be the baseline's VMCALL? */
+static bool begins_at_program(const struct probe *p, const struct edit *side)
+{
+        return !p->accepted.kind && !p->program &&
+               !edits_field(p->given, VMCS_ENTRY_INTERRUPTION_INFO) &&
+               !edits_field(side, VMCS_ENTRY_INTERRUPTION_INFO);
+}
+
 static void accepted_side(const struct test_case *self, const struct probe *p,
                           const struct edit *side)
 {
         struct vmx_result want = p->accepted, got;
+        struct guest_event event;
         int line = (int)self->line;
         bool held;
 
@@ -64,6 +81,13 @@ static void accepted_side(const struct test_case *self, const struct probe *p,
         got = enter_side(p, side, 0);
         held = check_result(self->file, line, "VM entry, accepted side", got,
                             want);
+        /* The handlers' VMCALLs are no first instruction. */
+        if (held && begins_at_program(p, side))
+                held = check_true(self->file, line, "the guest's first "
+                                  "instruction", !vm_event(&this_vmx()->vm,
+                                                           &event),
+                                  "%s in the guest",
+                                  exception_name(event.vector));
         if (held && p->rax_mask)
                 held = check_equal(self->file, line, "RAX of the guest",
                                    this_vmx()->vm.regs.rax & p->rax_mask,
