@@ -40,7 +40,10 @@ void check_finding(const char *file, int line, const char *what,
 /* True once a check of the running case has failed. */
 bool check_failed(void);
 
-/* The running case can not do its work: it is an error, whatever it checked. */
+/*
+ * The running case can not do its work: it is an error, unless a check failed
+ * before, which may be why.
+ */
 __attribute__((format(printf, 1, 2)))
 void case_error(const char *format, ...);
 

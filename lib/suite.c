@@ -207,7 +207,8 @@ void case_error(const char *format, ...)
         va_start(args, format);
         vfmt(text, sizeof(text), format, args);
         va_end(args);
-        now.outcome = 'e';
+        if (now.outcome != 'f')
+                now.outcome = 'e';
         report_detail("note", "%s", text);
 }
 

@@ -99,6 +99,18 @@ static void skips(const struct test_case *self, unsigned row)
         case_skip("not %u bits", 64);
 }
 
+static void fails_then_errs(const struct test_case *self, unsigned row)
+{
+        fails(self, row);
+        case_error("no processor");
+}
+
+static void errs_then_fails(const struct test_case *self, unsigned row)
+{
+        case_error("no field");
+        fails(self, row);
+}
+
 static void panics(const struct test_case *self, unsigned row)
 {
         (void)self;
@@ -116,11 +128,13 @@ const struct test_case registry_start[] = {
         { .id = "n", .run = does_nothing },
         { .id = "s", .run = skips },
         { .id = "w", .run = passes, .needs = "wrong" },
+        { .id = "y", .run = fails_then_errs },
+        { .id = "z", .run = errs_then_fails },
         { .id = "x", .run = panics },
 };
 /* The core compares addresses only; the array's end is aliased to its name. */
 _Static_assert(sizeof(struct test_case) == 80, "as in the next line");
-asm(".globl registry_end\n.set registry_end, registry_start + 7 * 80\n");
+asm(".globl registry_end\n.set registry_end, registry_start + 9 * 80\n");
 
 /* Each line without its number and check sum, both of which are verified. */
 static char *bodies(void)
@@ -155,34 +169,37 @@ static void run(const char *cmdline)
                 suite_run(cmdline, "rom");
 }
 
-#define HELLO "H 1 cafe x86_64 rom 8\n" \
+#define FIRST_FINDING "D at f.c:7\nD what CR0\nD want 0x10\n" \
+        "D got 0x11 (differs in 0x1)\n"
+#define SECOND_FINDING "D at f.c:8\nD what x\nD want that it holds\n" \
+        "D got text\\x0a@1 R 0 p 0000\n"
+#define HELLO "H 1 cafe x86_64 rom a\n" \
         "F answer=2a\nF brand=A\\x5cB\\x0aC\n"
 
 static void test_all(void **state)
 {
         (void)state;
-        run("cases=0-6");
+        run("cases=0-8");
         assert_string_equal(bodies(), HELLO
-                "P 7 0-6\n"
+                "P 9 0-8\n"
                 "S 0\nR 0 p\n"
-                "S 1\nD at f.c:7\nD what CR0\nD want 0x10\n"
-                "D got 0x11 (differs in 0x1)\n"
-                "D at f.c:8\nD what x\nD want that it holds\n"
-                "D got text\\x0a@1 R 0 p 0000\nR 1 f\n"
+                "S 1\n" FIRST_FINDING SECOND_FINDING "R 1 f\n"
                 "S 2\nR 2 p\nS 3\nR 3 s no absent\n"
                 "S 4\nD note the case checked nothing\nR 4 e\n"
                 "S 5\nR 5 s not 64 bits\n"
                 "S 6\nD note unknown need: wrong\nR 6 e\n"
-                "E 2 1 2 2\n");
-        assert_int_equal(begun, 5);
-        assert_int_equal(closed, 5);
+                "S 7\n" FIRST_FINDING SECOND_FINDING "D note no processor\nR 7 f\n"
+                "S 8\nD note no field\n" FIRST_FINDING SECOND_FINDING "R 8 e\n"
+                "E 2 2 2 3\n");
+        assert_int_equal(begun, 7);
+        assert_int_equal(closed, 7);
 }
 
 static void test_panic(void **state)
 {
         (void)state;
-        run("cases=7");
-        assert_string_equal(bodies(), HELLO "P 1 7\nS 7\nX exception 13\n");
+        run("cases=9");
+        assert_string_equal(bodies(), HELLO "P 1 9\nS 9\nX exception 13\n");
 }
 
 static void test_empty(void **state)
@@ -194,7 +211,7 @@ static void test_empty(void **state)
 
 static void test_bad_plan(void **state)
 {
-        static const char *const bad[] = { "cases=8", "cases=3-1", "cases=1,1",
+        static const char *const bad[] = { "cases=10", "cases=3-1", "cases=1,1",
                                            "cases=2,1", "cases=x" };
 
         (void)state;
@@ -205,7 +222,7 @@ static void test_bad_plan(void **state)
 
                 if (!fork()) {
                         run(bad[i]);
-                        _Exit(strcmp(bodies(), "H 1 cafe x86_64 rom 8\n"
+                        _Exit(strcmp(bodies(), "H 1 cafe x86_64 rom a\n"
                                 "X the selection of cases is malformed\n") != 0);
                 }
                 wait(&status);

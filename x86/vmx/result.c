@@ -20,6 +20,8 @@ struct text *result_text(struct text *t, struct vmx_result r)
         case VMX_FAIL_INVALID:
                 return text_add(t, "VMfailInvalid");
         case VMX_FAIL_VALID:
+                if (r.code == NO_ERROR_NUMBER)
+                        return text_add(t, "VMfailValid, with no current VMCS");
                 return text_add(t, "VMfailValid(%u, %s)", r.code,
                                 vm_error_name(r.code));
         case VMX_ODD_FLAGS:

@@ -17,6 +17,9 @@ enum vmx_kind {
         VMX_EXIT,          /* code = exit reason, all 32 bits */
 };
 
+/* The code of a VMfailValid where no current VMCS could be read. Never expected. */
+#define NO_ERROR_NUMBER (~0u)
+
 struct vmx_result {
         u8 kind;
         u8 vector;

@@ -38,10 +38,22 @@ void vmcs_regions_clear(void)
         }
 }
 
+/* Without the fixup and the flags of vmread_raw(): this is the fast way. */
+static inline bool read_part(u32 field, ulong *value)
+{
+        bool ok;
+
+        asm volatile("vmread %[field], %[value]"
+                     : "=@cca" (ok), [value] "=r" (*value)
+                     : [field] "r" ((ulong)field) : "memory");
+        return ok;
+}
+
 struct vmx_result vmx_result_of(ulong flags)
 {
         const struct trap *t = trap_last();
         struct vmx_result r = { .kind = VMX_ODD_FLAGS, .code = (u32)flags };
+        ulong error;
 
         if (t->raised) {
                 r = (struct vmx_result){ .kind = VMX_EXCEPTION,
@@ -57,22 +69,13 @@ struct vmx_result vmx_result_of(ulong flags)
                 return RESULT(FAIL_INVALID);
         case RFLAGS_ZF:
                 r.kind = VMX_FAIL_VALID;
-                r.code = (u32)vmread(VMCS_VM_INSTRUCTION_ERROR);
+                /* VMfailValid where there is no VMCS to hold the number. */
+                r.code = read_part(VMCS_VM_INSTRUCTION_ERROR, &error)
+                         ? (u32)error : NO_ERROR_NUMBER;
                 return r;
         default:
                 return r;
         }
-}
-
-/* Without the fixup and the flags of vmread_raw(): this is the fast way. */
-static inline bool read_part(u32 field, ulong *value)
-{
-        bool ok;
-
-        asm volatile("vmread %[field], %[value]"
-                     : "=@cca" (ok), [value] "=r" (*value)
-                     : [field] "r" ((ulong)field) : "memory");
-        return ok;
 }
 
 static inline bool write_part(u32 field, ulong value)
