@@ -118,8 +118,7 @@ static struct vm *begin_violation(void)
 
         ept_map_identity(ept);
         *ept_entry(ept, page, EPT_PTE) = 0;
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_EPT)));
-        vmwrite(VMCS_EPTP, eptp_of(ept, 0));
+        ept_use(ept, 0);
         return vm;
 }
 

@@ -36,8 +36,7 @@ static struct vm *begin(u32 info, struct vm_tables *t, u64 **ept)
         if (ept) {
                 *ept = ept_new();
                 ept_map_identity(*ept);
-                vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_EPT)));
-                vmwrite(VMCS_EPTP, eptp_of(*ept, 0));
+                ept_use(*ept, 0);
         }
         vm_inject(info, CODE, LENGTH);
         vm_poison(0);
@@ -240,7 +239,7 @@ TABLE(pml_full, events, .id = "inject.exit.pml-full",
                 for (u64 gpa = 0; gpa < MEMORY_LIMIT; gpa += EPT_PAGE_SIZE(EPT_PDE))
                         *ept_entry(ept, gpa, EPT_PDE) |= dirty;
                 *ept_entry(ept, top - PAGE_SIZE, EPT_PTE) &= ~EPT_D;
-                vmwrite(VMCS_EPTP, eptp_of(ept, EPTP_AD));
+                ept_use(ept, EPTP_AD);
                 vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_PML)));
                 vmwrite(VMCS_PML_ADDRESS, phys(page_alloc(1)));
                 vmwrite(VMCS_PML_INDEX, full ? 0xffff : 511);

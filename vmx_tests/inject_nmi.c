@@ -99,8 +99,7 @@ static u64 *ept_entry_of_idt(const struct vm_tables *t)
         u64 *ept = ept_new();
 
         ept_map_identity(ept);
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_EPT)));
-        vmwrite(VMCS_EPTP, eptp_of(ept, 0));
+        ept_use(ept, 0);
         return (u64 *)ept_entry(ept, phys(t->idt), EPT_PTE);
 }
 

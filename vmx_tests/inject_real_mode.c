@@ -201,7 +201,7 @@ TABLE(ept_violation, senders, .id = "inject.real.ept-violation",
 
                 ept_map_identity(ept);
                 *ept_entry(ept, from, EPT_PTE) = 0;
-                vmwrite(VMCS_EPTP, eptp_of(ept, 0));
+                ept_use(ept, 0);
                 vmwrite(VMCS_GUEST_SS_SELECTOR, stack >> 4);
                 vmwrite(VMCS_GUEST_SS_BASE, stack);
                 vm_inject(info, 0, 2);

@@ -257,8 +257,7 @@ TABLE(ept_violation, states, .id = "inject.uinv.ept-violation",
 
         ept_map_identity(ept);
         *ept_entry(ept, phys(upid), EPT_PTE) = 0;
-        vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_EPT)));
-        vmwrite(VMCS_EPTP, eptp_of(ept, 0));
+        ept_use(ept, 0);
         vmwrite(VMCS_GUEST_ACTIVITY_STATE, states[row].activity);
         CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_EPT_VIOLATION));
         CHECK_ORIGINAL_EVENT(EXTERNAL(VECTOR), 0);

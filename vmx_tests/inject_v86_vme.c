@@ -228,8 +228,7 @@ TABLE(redirected_exit, places, .id = "inject.vme.exit",
                 vmwrite(VMCS_GUEST_SS_BASE, stack);
                 ept_map_identity(ept);
                 *ept_entry(ept, page, EPT_PTE) = 0;
-                vmcs_edit(EDITS(WITH_SECONDARY(CTL_SECONDARY_ENABLE_EPT)));
-                vmwrite(VMCS_EPTP, eptp_of(ept, 0));
+                ept_use(ept, 0);
                 vm_inject(INT_N(VECTOR), 0, LENGTH);
                 CHECK_EXIT("VM entry", vm_enter(vm), EXITS(EXIT_EPT_VIOLATION));
                 if (places[row].judged)
