@@ -9,8 +9,10 @@
     link = "https://..."          # a report of it, if there is one
     when = { cpu = "tigerlake" }  # only then: items of the fingerprint
 """
+import bisect
 import os
-from fnmatch import fnmatchcase
+import re
+from fnmatch import fnmatchcase, translate
 
 from .config import Document
 from .results import AS_EXPECTED, EXPECTABLE
@@ -31,6 +33,8 @@ class Entry:
         values = document.check(data, ENTRY, "expect", number)
         self.where = f"{document.path}:{document.line_of('expect', None, number)}"
         self.id = values["id"]
+        self.prefix = re.match(r"[^*?[]*", self.id).group()
+        self.matches = re.compile(translate(self.id)).match
         self.outcome = values["outcome"]
         self.reason = values["reason"]
         self.sdm, self.evidence, self.link = values["sdm"], values["evidence"], values["link"]
@@ -74,14 +78,25 @@ class Expectations:
                 if not isinstance(entry, dict):
                     raise document.error("'expect' must be an array of tables", "expect")
                 self.entries.append(Entry(document, number, entry))
+        # Most cases are of no entry's family: one comparison tells.
+        self._prefixes = tuple({entry.prefix for entry in self.entries})
 
     def unmatched(self, ids):
         """The entries that name none of the suite's cases."""
-        return [e for e in self.entries if not any(fnmatchcase(i, e.id) for i in ids)]
+        ids = sorted(ids)
+
+        def named(entry):
+            first = bisect.bisect_left(ids, entry.prefix)
+            behind = bisect.bisect_left(ids, entry.prefix + chr(0x7F))
+            return any(entry.matches(ident) for ident in ids[first:behind])
+
+        return [entry for entry in self.entries if not named(entry)]
 
     def find(self, ident, facts):
+        if not ident.startswith(self._prefixes):
+            return None
         for entry in self.entries:
-            if fnmatchcase(ident, entry.id) and entry.holds(facts):
+            if ident.startswith(entry.prefix) and entry.matches(ident) and entry.holds(facts):
                 return entry
         return None
 

@@ -115,13 +115,9 @@ def junit(record, name, properties, command_of):
         top.append(element)
     top.attrib.update({key: str(value) for key, value in totals.items()})
     top.set("time", f"{seconds:.3f}")
-    for element in top.iter():
-        if element.text:
-            element.text = _NOT_XML.sub("?", element.text)
-        for key, value in element.attrib.items():
-            element.attrib[key] = _NOT_XML.sub("?", value)
     ET.indent(top)
-    return ET.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
+    text = ET.tostring(top, encoding="unicode", xml_declaration=True)
+    return _NOT_XML.sub("?", text) + "\n"
 
 
 def _ktap_line(number, result):
