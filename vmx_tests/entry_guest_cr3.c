@@ -64,7 +64,7 @@ FAMILY(width_unpaged, 20, .id = "entry.guest.cr3.width.unpaged",
         };
 
         probe_legal(self, &p, EDITS(OR(GUEST_CR3, BIT(32 + row))),
-                    32 + row < physical_address_width(),
+                    32 + row < guest_address_width(),
                     RESULT(BAD_GUEST));
 }
 
@@ -74,7 +74,7 @@ FAMILY(width_ept, 16, .id = "entry.guest.cr3.width.ept",
        .rules = "ENTG_CR3_BEYOND_MAXPHYADDR ENTG_CR3_EPT_GPA_NOT_TRANSLATED_AT_ENTRY",
        .needs = "host64 enable-ept")
 {
-        bool legal = 32 + row < physical_address_width();
+        bool legal = 32 + row < guest_address_width();
         struct probe p = { .mode = GUEST_LONG, .prepare = with_ept };
         const struct edit *edits = EDITS(OR(GUEST_CR3, BIT(32 + row)));
 
@@ -107,6 +107,24 @@ LOW_BITS(long, GUEST_LONG, 12, "host64")
 LOW_BITS(compat, GUEST_COMPAT, 12, "host64")
 LOW_BITS(pae, GUEST_PAE, 5, "")
 LOW_BITS(32, GUEST_32, 12, "")
+
+/*
+ * Without EPT. SDM Vol. 3, Paging, tables of the use of CR3: PAE and 32-bit
+ * paging ignore bits 63:32.
+ */
+#define IGNORED(name, guest)                                                \
+FAMILY(ignored_##name, 20, .id = "entry.guest.cr3.width." #name,            \
+       .title = "a bit of CR3 from 32 on: ignored by the paging, but no "   \
+                "wider than physical addresses", .sdm = SDM,                \
+       .rules = "ENTG_CR3_BEYOND_MAXPHYADDR", .needs = "host64")            \
+{                                                                           \
+        struct probe p = { .mode = guest, .given = EDITS(SHOW_EXCEPTIONS) }; \
+                                                                            \
+        probe_legal(self, &p, EDITS(OR(GUEST_CR3, BIT(32 + row))),          \
+                    32 + row < physical_address_width(), RESULT(BAD_GUEST)); \
+}
+IGNORED(pae, GUEST_PAE)
+IGNORED(32, GUEST_32)
 
 static const struct probe rows[] = {
         { ROW("bit-63-pcide", "CR3[63] must be 0 with CR4.PCIDE = 1",
@@ -176,7 +194,7 @@ static void tme_case(const struct test_case *self, bool ept)
 
         if (!keys)
                 case_skip("IA32_TME_ACTIVATE takes no address bits");
-        for (unsigned bit = width - keys; keys && bit < width; bit++) {
+        for (unsigned bit = width; bit < width + keys; bit++) {
                 struct probe p = {
                         .mode = ept ? GUEST_PROTECTED : GUEST_LONG,
                         .given = EDITS(SHOW_EXCEPTIONS),

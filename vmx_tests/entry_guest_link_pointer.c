@@ -124,7 +124,7 @@ CASE(width_tme, .id = "entry.guest.link.width-tme",
 
         if (!keys)
                 case_skip("IA32_TME_ACTIVATE takes no address bits");
-        for (unsigned bit = top - keys; keys && bit < top; bit++)
+        for (unsigned bit = top; bit < top + keys; bit++)
                 pair(self, GUEST_NATIVE, NULL, region, region | BIT(bit));
 }
 

@@ -80,7 +80,7 @@ CASE(high_##how##_##n, .id = "entry.guest.pdpte." #how ".pdpte" #n ".high",  \
      .title = "each bit from the physical-address width on must be 0",       \
      .sdm = SDM, .rules = rule, .needs = needs_)                             \
 {                                                                            \
-        for (unsigned bit = physical_address_width(); bit < 64; bit++)       \
+        for (unsigned bit = guest_address_width(); bit < 64; bit++)          \
                 check_value(self, ept, n,                                    \
                             guest_env()->pae_pdpt[n] | BIT(bit), false);     \
 }
@@ -89,6 +89,36 @@ CASE(high_##how##_##n, .id = "entry.guest.pdpte." #how ".pdpte" #n ".high",  \
         ENTRY(2, how, ept, rule, needs_) ENTRY(3, how, ept, rule, needs_)
 ENTRIES(vmcs, true, "ENTG_PDPTE_EPT_FIELDS_CHECKED", "enable-ept")
 ENTRIES(memory, false, "ENTG_PDPTE_CR3_MEMORY_CHECKED", "")
+
+/* CR3[31:5] is the address: what stands at CR3[31:12] would be refused. */
+static u64 table_offset;
+
+static void table_at_offset(struct vm *vm)
+{
+        (void)vm;
+        vmwrite(VMCS_GUEST_CR3, phys(table) + table_offset);
+}
+
+FAMILY(offset, 7, .id = "entry.guest.pdpte.memory.offset",
+       .title = "the table may be at any multiple of 32 (a bit of CR3, from 5 on)",
+       .sdm = SDM, .rules = "ENTG_PDPTE_CR3_MEMORY_CHECKED ENTG_FAIL_QUAL_2")
+{
+        struct probe p = {
+                .mode = GUEST_PAE, .given = EDITS(SHOW_EXCEPTIONS),
+                .prepare = table_at_offset,
+        };
+        u64 *entries;
+
+        table = page_alloc(1);
+        memset(table, 0xff, PAGE_SIZE);
+        table_offset = BIT(5 + row);
+        entries = table + table_offset / sizeof(*table);
+        memcpy(entries, guest_env()->pae_pdpt, 4 * sizeof(*entries));
+        probe_check(self, &p);
+        entries[3] |= BIT(1);
+        CHECK_RESULT("VM entry, a reserved bit in the last entry",
+                     probe_enter(&p, NULL, 0), BAD_PDPTE);
+}
 
 /* Without the first entry the guest's code is not mapped. */
 static void not_present(const struct test_case *self, bool ept, unsigned n)
@@ -182,6 +212,29 @@ CASE(memory_unused, .id = "entry.guest.pdpte.not-checked.memory.with-ept",
         probe_check(self, &p);
 }
 
+CASE(ept_inactive, .id = "entry.guest.pdpte.memory.ept-inactive",
+     .title = "\"enable EPT\" does nothing while secondary controls are off",
+     .sdm = SDM, .rules = "ENTG_PDPTE_CR3_MEMORY_CHECKED "
+     "ENTG_PDPTE_VMCS_FIELDS_IGNORED_WITHOUT_EPT", .needs = "enable-ept")
+{
+        const struct edit *off = EDITS(CLEAR(PRIMARY_CONTROLS,
+                                             CTL_PRIMARY_ACTIVATE_SECONDARY));
+        struct probe p = {
+                .mode = GUEST_PAE, .prepare = ept_own_table,
+                .given = EDITS(SHOW_EXCEPTIONS),
+                .reject = off, .outcome = BAD_PDPTE,
+        };
+
+        new_table()[3] |= BIT(1);
+        probe_check(self, &p);
+        /* And the other way round. */
+        p.accept = EDITS(CLEAR(PRIMARY_CONTROLS, CTL_PRIMARY_ACTIVATE_SECONDARY),
+                         BAD_FIELDS);
+        p.reject = EDITS(BAD_FIELDS);
+        table[3] &= ~BIT(1);
+        probe_check(self, &p);
+}
+
 /* Not of the first entry, which maps the guest's code. */
 FAMILY(tme, 3, .id = "entry.guest.pdpte.vmcs.tme",
        .title = "memory encryption does not narrow PDPTEs (from 1) with EPT",
@@ -193,7 +246,7 @@ FAMILY(tme, 3, .id = "entry.guest.pdpte.vmcs.tme",
 
         if (!keys)
                 case_skip("IA32_TME_ACTIVATE takes no address bits");
-        for (unsigned bit = top - keys; keys && bit < top; bit++)
+        for (unsigned bit = top; bit < top + keys; bit++)
                 check_value(self, true, 1 + row, entry | BIT(bit), true);
 }
 

@@ -45,7 +45,10 @@ bool control_can_be_0(enum control_word word, u64 mask);
 /* Controls as near to @want as the processor allows (A.2 to A.5). */
 u64 control_settings(enum control_word word, u64 want);
 
-/* CPUID.80000008H:EAX, and what the SDM says where there is no such leaf. */
+/*
+ * CPUID.80000008H:EAX, and what the SDM says where there is no such leaf; of
+ * physical addresses without the bits that TME gives to the keys of SEAM.
+ */
 unsigned physical_address_width(void);
 unsigned linear_address_width(void);
 

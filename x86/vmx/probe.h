@@ -7,6 +7,7 @@
 #define X86_VMX_PROBE_H
 
 #include "lib/check.h"
+#include "x86/vmx/caps.h"
 #include "x86/vmx/guest.h"
 
 struct probe {
@@ -61,6 +62,15 @@ void probe_legal(const struct test_case *self, const struct probe *probe,
  * VM Entries > Checks on VMX Controls.
  */
 unsigned tme_key_bits(void);
+
+/*
+ * The width of addresses that EPT translates, CPUID.80000008H:EAX[7:0]:
+ * physical_address_width() is without the bits of key identifiers.
+ */
+static inline unsigned guest_address_width(void)
+{
+        return physical_address_width() + tme_key_bits();
+}
 
 /* For .prepare: "enable EPT" with the identity map; "unrestricted guest" too. */
 void with_ept(struct vm *vm);
