@@ -43,6 +43,9 @@ TYPES(pae_unrestricted, GUEST_PAE, with_unrestricted_guest, CODE32, true,
 TYPES(protected, GUEST_PROTECTED, NULL, CODE32, true, UG_PROTECTED,
       "unrestricted-guest")
 TYPES(real, GUEST_REAL, NULL, CODE16, true, UG, "unrestricted-guest")
+#define UNUSABLE_CS " ENTG_SEG_CS_UNUSABLE_BIT_ACCEPTED"
+TYPES(unusable, GUEST_LONG, NULL, CODE64 | AR_UNUSABLE, false,
+      NO_UG UNUSABLE_CS, "host64")
 
 /* One bit alone, of usable and of unusable rights. */
 #define FLAGS(name, guest, rights, needs_)                                   \
@@ -154,6 +157,36 @@ static const struct probe rows[] = {
           .mode = GUEST_LONG, .accept = RIGHTS(CODE64 | AR_TYPE(11) | AR_AVL) },
         { ROW("avl.pae", "AVL may be 1", "ENTG_SEG_AVL_FREE"),
           .mode = GUEST_PAE, .accept = RIGHTS(CODE32 | AR_TYPE(11) | AR_AVL) },
+        { ROW("l-and-db-unusable", "D/B must be 0 with L = 1 in an unusable CS",
+              "ENTG_SEG_CS_DB_WITH_L" UNUSABLE_CS, "host64"),
+          .mode = GUEST_LONG,
+          .accept = RIGHTS(CODE64 | AR_TYPE(11) | AR_UNUSABLE),
+          .reject = RIGHTS(CODE64 | AR_TYPE(11) | AR_DB | AR_UNUSABLE),
+          .outcome = BAD_GUEST },
+        { ROW("g-unusable", "an unusable CS with limit FFFFFFFFH needs G = 1",
+              "ENTG_SEG_G_LIMIT_HIGH" UNUSABLE_CS, "host64"),
+          .mode = GUEST_LONG,
+          .accept = RIGHTS(CODE64 | AR_TYPE(11) | AR_UNUSABLE),
+          .reject = RIGHTS((CODE64 | AR_TYPE(11) | AR_UNUSABLE) & ~AR_G),
+          .outcome = BAD_GUEST },
+        { ROW("g-unusable-low", "an unusable CS with limit 0 needs G = 0",
+              "ENTG_SEG_G_LIMIT_LOW" UNUSABLE_CS, "host64"),
+          .mode = GUEST_LONG,
+          .accept = EDITS(SET(GUEST_CS_LIMIT, 0),
+                          SET(GUEST_CS_ACCESS_RIGHTS,
+                              (CODE64 | AR_TYPE(11) | AR_UNUSABLE) & ~AR_G)),
+          .reject = EDITS(SET(GUEST_CS_LIMIT, 0),
+                          SET(GUEST_CS_ACCESS_RIGHTS,
+                              CODE64 | AR_TYPE(11) | AR_UNUSABLE)),
+          .outcome = BAD_GUEST },
+        { ROW("type-3-inactive", "type 3 while secondary controls are off",
+              NO_UG, "unrestricted-guest"),
+          .mode = GUEST_PAE, .prepare = with_unrestricted_guest,
+          .accept = RIGHTS(CODE32 | AR_TYPE(3)),
+          .reject = EDITS(SET(GUEST_CS_ACCESS_RIGHTS, CODE32 | AR_TYPE(3)),
+                          CLEAR(PRIMARY_CONTROLS,
+                                CTL_PRIMARY_ACTIVATE_SECONDARY)),
+          .outcome = BAD_GUEST },
         { ROW("unusable", "an unusable CS with valid rights is accepted",
               "ENTG_SEG_CS_UNUSABLE_BIT_ACCEPTED", "host64"),
           .mode = GUEST_LONG,
@@ -216,5 +249,9 @@ DPLS(pae, GUEST_PAE, CODE32, true, "", "")
 DPLS(protected, GUEST_PROTECTED, CODE32, true, "", "unrestricted-guest")
 DPLS(unusable, GUEST_LONG, CODE64, false, " ENTG_SEG_CS_DPL_USES_UNUSABLE_SS",
      "host64")
+DPL(unusable_cs, GUEST_LONG, CODE64 | AR_UNUSABLE, 11, true,
+    NONCONFORMING UNUSABLE_CS, "host64")
+DPL(unusable_cs, GUEST_LONG, CODE64 | AR_UNUSABLE, 15, true,
+    CONFORMING UNUSABLE_CS, "host64")
 DPL(protected, GUEST_PROTECTED, CODE32, 3, true,
     "ENTG_SEG_CS_DPL_TYPE3 ENTG_SEG_SS_DPL_ZERO_CS_TYPE3", "unrestricted-guest")

@@ -98,14 +98,14 @@ FOUR(ONE, long, GUEST_LONG, DATA32, "host64")
 FOUR(ONE, pae, GUEST_PAE, DATA32, "")
 FOUR(ONE, real, GUEST_REAL, DATA16, "unrestricted-guest")
 
-/* Each bit alone, all, none; with a limit that no G allows. */
+/* Each bit alone, all, none; with a limit that no G allows, and RPL 3. */
 static void unusable_check(const struct test_case *self, enum guest_mode mode,
                            enum segment seg, unsigned number)
 {
         u32 rights = number < 32 ? (u32)BIT(number) : number == 32 ? ~0u : 0;
         struct probe p = {
                 .mode = mode,
-                .given = EDITS(SHOW_EXCEPTIONS,
+                .given = EDITS(SHOW_EXCEPTIONS, EDIT(OR, SEG_SELECTOR(seg), 3),
                                EDIT(SET, SEG_RIGHTS(seg), AR_UNUSABLE),
                                EDIT(SET, SEG_LIMIT(seg), 0xfff00000)),
         };
@@ -167,6 +167,24 @@ FOUR(DPLS, pae, GUEST_PAE, "")
 FOUR(DPLS_EXEMPT, protected, GUEST_PROTECTED, NULL, "unrestricted-guest")
 FOUR(DPLS_EXEMPT, pae_unrestricted, GUEST_PAE, with_unrestricted_guest,
      "unrestricted-guest")
+
+/* "Unrestricted guest" counts while the secondary controls are on. */
+#define INACTIVE(reg, SEG, type, needs_)                                       \
+CASE(dpl_##reg##_inactive, .id = "entry.guest." #reg ".dpl.inactive",          \
+     .title = "DPL 0 with RPL 3 while secondary controls are off", .sdm = SDM, \
+     .rules = "ENTG_SEG_DATA_DPL_GE_RPL_NO_UG", .needs = "unrestricted-guest") \
+{                                                                              \
+        struct probe p = {                                                     \
+                .mode = GUEST_PAE, .prepare = with_unrestricted_guest,         \
+                .given = EDITS(SHOW_EXCEPTIONS, EDIT(OR, SEG_SELECTOR(SEG), 3)), \
+                .reject = EDITS(CLEAR(PRIMARY_CONTROLS,                        \
+                                      CTL_PRIMARY_ACTIVATE_SECONDARY)),        \
+                .outcome = BAD_GUEST,                                          \
+        };                                                                     \
+                                                                               \
+        probe_check(self, &p);                                                 \
+}
+FOUR(INACTIVE, 3, "")
 
 /* Reads through each of the registers, whose selectors are null. */
 PROGRAM(load_ds, 32, "movl %ds:(%ebx), %eax\nvmcall\n");

@@ -168,6 +168,28 @@ RPL_EXEMPT(long, GUEST_LONG, "host64")
 RPL_EXEMPT(pae, GUEST_PAE, "")
 RPL_EXEMPT(protected, GUEST_PROTECTED, "")
 
+/*
+ * The control while the secondary controls are off. CS is conforming with DPL
+ * 0; the CPL is 0 with one RPL of 3, 3 with RPLs of 0.
+ */
+#define SECONDARY_OFF \
+        EDITS(CLEAR(PRIMARY_CONTROLS, CTL_PRIMARY_ACTIVATE_SECONDARY))
+#define INACTIVE(id_, rule, edit)                                           \
+        { ROW(id_, NULL, rule), .mode = GUEST_PAE, .reject = SECONDARY_OFF, \
+          .given = EDITS(SHOW_EXCEPTIONS,                                   \
+                         OR(GUEST_CS_ACCESS_RIGHTS, AR_TYPE(15)), edit),    \
+          .prepare = with_unrestricted_guest, .outcome = BAD_GUEST }
+
+static const struct probe inactive_rows[] = {
+        INACTIVE("cs-rpl", "ENTG_SEG_SS_RPL_EQ_CS_RPL", OR(GUEST_CS_SELECTOR, 3)),
+        INACTIVE("ss-dpl", "ENTG_SEG_SS_DPL_EQ_RPL_NO_UG",
+                 OR(GUEST_SS_ACCESS_RIGHTS, AR_DPL(3))),
+};
+
+PROBES(inactive, inactive_rows, .id = "entry.guest.selector.ss-rpl.inactive",
+       .title = "unrestricted guest does nothing while secondary controls are off",
+       .sdm = SDM, .needs = "unrestricted-guest")
+
 /* The low bits are part of the base. */
 CASE(v86_rpl, .id = "entry.guest.selector.ss-rpl.v86",
      .title = "in virtual-8086 mode the low bits of SS and CS may differ",
