@@ -114,7 +114,7 @@ PROBES(off, off_rows, .id = "entry.guest.fred.off",
        .rules = "ENTG_FRED_SS_CHECKS_NEED_CR4_FRED", .needs = "host64 fred")
 
 /*
- * SYSCALL (vector 1) and SYSENTER (2). Without FRED state the delivery to an
+ * SYSCALL (vector 1) and SYSENTER (2). There is no stack: the delivery to an
  * active guest goes wrong after the entry; that it is entered is what counts.
  */
 #define SYSCALLS(name, state, need)                                          \
@@ -125,6 +125,7 @@ FAMILY(syscall_##name, 2, .id = "entry.guest.fred.inject." #name,            \
 {                                                                            \
         struct probe p = {                                                   \
                 .given = EDITS(SHOW_EXCEPTIONS, FRED_ON,                     \
+                        SET(GUEST_RSP, BIT(63)),                             \
                         SET(ENTRY_INTERRUPTION_INFO, EVENT(7, 1 + row)),     \
                         SET(ENTRY_INSTRUCTION_LENGTH, 2)),                   \
         };                                                                   \

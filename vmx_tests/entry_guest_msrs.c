@@ -124,7 +124,8 @@ PAT_BYTE(4) PAT_BYTE(5) PAT_BYTE(6) PAT_BYTE(7)
 
 /*
  * General-purpose counters from 0, fixed-function counters from 32, metrics.
- * -1: the processor does not say.
+ * Leaf 23H is the logical processor's own; leaf 0AH may have what all cores of
+ * the package have in common. -1: the processor does not say.
  */
 static int counter_exists(unsigned bit)
 {
@@ -132,6 +133,9 @@ static int counter_exists(unsigned bit)
         unsigned version = c.a & 0xff;
         u64 capabilities = 0;
 
+        if (bit != 48 && cpuid_bit(7, 1, 'a', 8) && cpuid_bit(0x23, 0, 'a', 1) &&
+            cpuid_bit(0x23, 1, bit < 32 ? 'a' : 'b', bit % 32))
+                return true;
         if (bit < 32)
                 return bit < (c.a >> 8 & 0xff);
         if (bit != 48)

@@ -70,7 +70,9 @@ TABLE(canonical_##what, canonical_rows,                                     \
                     r->legal);                                              \
 }
 CANONICAL(bndcfgs, "bndcfgs", "ENTG_BNDCFGS_CANONICAL", "load-ia32-bndcfgs")
-CANONICAL(s_cet, "s-cet", "ENTG_S_CET_CANONICAL", "load-cet-state-entry host64")
+/* Without branch tracking there is no base of a bitmap: all of it is reserved. */
+CANONICAL(s_cet, "s-cet", "ENTG_S_CET_CANONICAL",
+          "load-cet-state-entry cet-ibt host64")
 CANONICAL(ssp_table, "interrupt-ssp-table", "ENTG_INT_SSP_TABLE_CANONICAL",
           "load-cet-state-entry host64")
 
@@ -91,6 +93,39 @@ FAMILY(rtit_bits, 19, .id = "entry.guest.rtit-ctl.reserved",
                                    54, 57, 58, 59, 60, 61, 62, 63 };
 
         value_check(self, &rtit_ctl, 0, BIT(bits[row]), false);
+}
+
+/*
+ * Those that an enumeration gives a meaning: CPUID.14H:EBX and, from 32 on, ECX.
+ * Where CPUID has the bit WRMSR takes it too, or it is not judged.
+ */
+static const struct {
+        struct row head;
+        u8 bit, enumerated;
+} rtit_rows[] = {
+        { ROW("cyc-en"), 1, 1 }, { ROW("pwr-evt-en"), 4, 5 },
+        { ROW("fup-on-ptw"), 5, 4 }, { ROW("fabric-en"), 6, 32 + 3 },
+        { ROW("cr3-filter"), 7, 0 }, { ROW("topa"), 8, 32 + 0 },
+        { ROW("mtc-en"), 9, 3 }, { ROW("ptw-en"), 12, 4 },
+        { ROW("event-en"), 31, 7 }, { ROW("dis-tnt"), 55, 8 },
+        { ROW("inject-psb-pmi-on-enable"), 56, 6 },
+};
+
+TABLE(rtit_optional, rtit_rows, .id = "entry.guest.rtit-ctl.optional",
+      .title = "a bit of IA32_RTIT_CTL is refused if CPUID does not have it",
+      .sdm = SDM, .rules = "ENTG_RTIT_CTL_RESERVED",
+      .needs = "load-ia32-rtit-ctl pt pt-in-vmx")
+{
+        struct cpuid c = cpuid(0x14, 0);
+        u64 old = rdmsr(MSR_IA32_RTIT_CTL), value = BIT(rtit_rows[row].bit);
+        bool exists = ((u64)c.c << 32 | c.b) & BIT(rtit_rows[row].enumerated);
+        bool taken = !wrmsr_safe(MSR_IA32_RTIT_CTL, value).raised;
+
+        wrmsr(MSR_IA32_RTIT_CTL, old);
+        if (taken != exists)
+                case_skip("WRMSR and CPUID differ");
+        else
+                value_check(self, &rtit_ctl, 0, value, exists);
 }
 
 /* CPUID.1CH:EBX: CPL filtering, branch filtering, call-stack mode. */

@@ -49,7 +49,7 @@ static const struct msr_row msr_rows[] = {
                .a = 0x4, .b = 0x8, .saved = true),
         ROW_OF("lbr-ctl", "ENTL_LBR_CTL_LOADED ENTL_LBR_CTL_NOT_LOADED",
                "load-guest-ia32-lbr-ctl lbr", LBR_CTL, LBR_CTL,
-               .a = 0x3, .b = 0x0, .saved = true),
+               .a = 0x1, .b = 0x0, .saved = true),
         ROW_OF("pkrs", "ENTL_PKRS_LOADED ENTL_PKRS_NOT_LOADED",
                "load-pkrs-entry pks", PKRS, PKRS,
                .a = 0xc, .b = 0xc0000030, .saved = true),
