@@ -116,6 +116,52 @@ TABLE(msrs, rows, .id = "entry.guest.failure.host.msrs",
         wrmsr(MSR_IA32_SYSENTER_EIP, eip);
 }
 
+/*
+ * MSRs that the exit controls load: what the register has before is neither the
+ * host-state area's nor the guest's.
+ */
+TABLE(pat, rows, .id = "entry.guest.failure.host.pat",
+      .title = "with \"load IA32_PAT\" IA32_PAT is the host-state area's",
+      .sdm = SDM, .rules = "ENTG_FAIL_HOST_STATE_LOADED",
+      .needs = "load-ia32-pat-exit load-ia32-pat-entry")
+{
+        const struct entry_failure *f = case_row(self, row);
+        u64 old = rdmsr(MSR_IA32_PAT), pa7 = 0xffull << 56, got;
+        struct vm *vm = entry_failure_begin(f);
+
+        vm_control(VMCS_EXIT_CONTROLS, CTL_EXIT_LOAD_PAT, 0);
+        vm_control(VMCS_ENTRY_CONTROLS, CTL_ENTRY_LOAD_PAT, 0);
+        vmwrite(VMCS_HOST_PAT, (old & ~pa7) | 4ull << 56);
+        vmwrite(VMCS_GUEST_PAT, (old & ~pa7) | 5ull << 56);
+        wrmsr(MSR_IA32_PAT, (old & ~pa7) | 6ull << 56);
+        fails(f, vm);
+        got = rdmsr(MSR_IA32_PAT);
+        wrmsr(MSR_IA32_PAT, old);
+        CHECK_EQ("IA32_PAT", got, (old & ~pa7) | 4ull << 56);
+}
+
+TABLE(efer, rows, .id = "entry.guest.failure.host.efer",
+      .title = "with \"load IA32_EFER\" IA32_EFER is the host-state area's",
+      .sdm = SDM, .rules = "ENTG_FAIL_HOST_STATE_LOADED",
+      .needs = "load-ia32-efer-exit intel64")
+{
+        const struct entry_failure *f = case_row(self, row);
+        u64 old = rdmsr(MSR_IA32_EFER);
+
+        for (u64 sce = 0; sce <= EFER_SCE; sce += EFER_SCE) {
+                struct vm *vm = entry_failure_begin(f);
+                u64 got;
+
+                vm_control(VMCS_EXIT_CONTROLS, CTL_EXIT_LOAD_EFER, 0);
+                vmwrite(VMCS_HOST_EFER, (old & ~(u64)EFER_SCE) | sce);
+                wrmsr(MSR_IA32_EFER, (old & ~(u64)EFER_SCE) | (sce ^ EFER_SCE));
+                fails(f, vm);
+                got = rdmsr(MSR_IA32_EFER);
+                wrmsr(MSR_IA32_EFER, old);
+                CHECK_EQ("IA32_EFER", got, (old & ~(u64)EFER_SCE) | sce);
+        }
+}
+
 /* The area comes after the host-state area, which holds another value. */
 TABLE(exit_load, rows, .id = "entry.guest.failure.host.msr-load-area",
       .title = "the VM-exit MSR-load area is processed", .sdm = SDM,
