@@ -209,6 +209,24 @@ TABLE(init, inits, .id = "entry.init.activity",
         CHECK_EQ("RIP", r->rip, (ulong)program_vmcall.start);
 }
 
+CASE(init_shutdown, .id = "entry.init.activity-saved.shutdown",
+     .title = "an exit from shutdown by INIT saves shutdown",
+     .sdm = "VM Exits > Architectural State Before a VM Exit",
+     .rules = "POST_ACT_HLT_INIT", .needs = N_CPUS " activity-shutdown")
+{
+        struct remote *r = &job.remote;
+
+        if (!start(nothing, SHUTDOWN, false))
+                return;
+        quiet();
+        send(ICR_INIT);
+        if (!remote_wait_done(r))
+                return;
+        CHECK_RESULT("the guest's processor", r->result,
+                     EXITS_WITH(EXIT_INIT_SIGNAL, 0));
+        CHECK_EQ("activity state", r->activity, SHUTDOWN);
+}
+
 /* The interrupt ends the case: the SIPI before it has done nothing. */
 CASE(sipi_halted, .id = "entry.sipi.hlt",
      .title = "a SIPI to a halted guest is discarded",
@@ -265,6 +283,7 @@ static bool enter_in_root(unsigned row, bool with_init)
                 send(ICR_FIXED | VECTOR);
         if (with_init)
                 send(ICR_INIT);
+        quiet();  /* they arrive */
         job.remote.go_on = 1;
         return remote_wait_done(&job.remote);
 }

@@ -116,6 +116,40 @@ CASE(after_sti, .id = "entry.interrupt-window.sti",
         CHECK_VMCS_MASKED(GUEST_RFLAGS, RFLAGS_IF, RFLAGS_IF);
 }
 
+PROGRAM(iret, NATIVE_BITS, IRET);
+PROGRAM(popf_nops, NATIVE_BITS, "push $0x202\n popf\n nop\n nop\n vmcall\n");
+PROGRAM(sti_hlt, NATIVE_BITS, "sti\n hlt\n nop\n nop\n vmcall\n");
+
+/* @left: bytes of the program that have not been executed; 0: it goes to nops. */
+static const struct {
+        struct row head;
+        const struct program *program;
+        u8 left;
+} openers[] = {
+        { ROW("popf", "POPF", "POST_IW_IF_CLEAR"), &popf_nops, 5 },
+        { ROW("iret", "IRET", "POST_IW_IF_CLEAR"), &iret, 0 },
+        { ROW("hlt", "HLT behind STI, which it wakes", "POST_IW_IF_CLEAR POST_IW_HLT"),
+          &sti_hlt, 5 },
+};
+
+TABLE(opened, openers, .id = "entry.interrupt-window.opened",
+      .title = "the window opens behind the instruction",
+      .sdm = CAUSES, .needs = NEEDS WATCHDOG)
+{
+        struct vm *vm = begin(GUEST_NATIVE, 0);
+
+        vm_program(vm, *openers[row].program);
+        if (!openers[row].left)
+                vm_push_frame((ulong)nops.start, SEL_CODE, RFLAGS_IF);
+        vm_watchdog();
+        CHECK_EXIT("VM entry", vm_enter(vm), WINDOW);
+        CHECK_VMCS(GUEST_RIP, openers[row].left
+                   ? (ulong)openers[row].program->end - openers[row].left
+                   : (ulong)nops.start);
+        CHECK_BLOCKING(0);
+        CHECK_VMCS_MASKED(GUEST_RFLAGS, RFLAGS_IF, RFLAGS_IF);
+}
+
 static const struct {
         struct row head;
         u32 blocked;

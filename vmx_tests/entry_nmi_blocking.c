@@ -197,6 +197,33 @@ static const struct {
         { ROW("mov-ss", "blocking by MOV SS"), BLOCKED_MOV_SS },
 };
 
+static void seen_behind_one(struct vm *vm, struct vmx_result r)
+{
+        seen_delivered_at((ulong)nops.start + 1, vm, r);
+}
+
+/* STI may block NMIs or not; MOV SS does. */
+static void seen_at_most_behind_one(struct vm *vm, struct vmx_result r)
+{
+        CHECK_EXIT("VM entry", r, EXITS(EXIT_VMCALL));
+        if (vm_stack(vm, 0) == (ulong)nops.start)
+                seen_delivered(vm, r);
+        else
+                seen_behind_one(vm, r);
+}
+
+TABLE(delivered_late, blockings, .id = "entry.blocking.nmi",
+      .title = "without NMI exiting a pending NMI is delivered after one instruction",
+      .sdm = SDM, .rules = "POST_BLOCK_NMI_DELIVERY", .needs = NEEDS)
+{
+        u32 blocked = blockings[row].blocked;
+
+        run((struct plan){ .blocked = blocked,
+                           .seen = blocked == BLOCKED_STI
+                                   ? seen_at_most_behind_one
+                                   : seen_behind_one }, 0);
+}
+
 TABLE(delayed, blockings, .id = "entry.blocking.nmi-exit",
       .title = "blocking delays the exit by an NMI by one instruction at most",
       .sdm = "VMX Non-Root Operation > Event Blocking",

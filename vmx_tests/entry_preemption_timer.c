@@ -15,8 +15,11 @@
 #define NEEDS "activate-vmx-preemption-timer"
 #define SAVES NEEDS " save-vmx-preemption-timer-value"
 
-/* Long beyond any interval here; and it ends. */
-PROGRAM(loop, NATIVE_BITS, "mov $0x200000, %ecx\n1: dec %ecx\n jnz 1b\n vmcall\n");
+/*
+ * Long beyond any interval here, though bit 20 of the TSC be what the timer
+ * counts or a hypervisor's clock be late; and it ends.
+ */
+PROGRAM(loop, NATIVE_BITS, "mov $0x2000000, %ecx\n1: dec %ecx\n jnz 1b\n vmcall\n");
 PROGRAM(halt, NATIVE_BITS, "hlt\n vmcall\n");
 PROGRAM(cpuids, NATIVE_BITS, "cpuid\n cpuid\n vmcall\n");
 /* The TSC's low half at the beginning and at the end, in ESI and EDI. */

@@ -24,6 +24,8 @@ enum trouble {
         CS_ABSENT,            /* #NP(selector) */
         CS_DATA,              /* #GP(selector) */
         CS_DPL_3,             /* #GP(selector): DPL above CPL */
+        CS_32_BIT,            /* #GP(selector): not of 64 bits, in IA-32e mode */
+        CS_BOTH,              /* #GP(selector): L = D = 1, there */
         CS_PAGED_OUT,         /* #PF: the GDT's second page is not present */
 };
 
@@ -70,6 +72,14 @@ static void make_trouble(struct vm *vm, const struct vm_tables *t, u8 vector,
                                                   DESC_TYPE(11) | DESC_DPL(3));
                 vm_gate_selector(t, vector, SEL_SPARE);
                 break;
+        case CS_32_BIT:
+                vm_gate_selector(t, vector, SEL_CODE32);
+                break;
+        case CS_BOTH:
+                t->gdt[SEL_SPARE / 8] = desc_make(0, 0xfffff, spare | DESC_P |
+                                                  DESC_TYPE(11) | DESC_DB);
+                vm_gate_selector(t, vector, SEL_SPARE);
+                break;
         case CS_PAGED_OUT:
                 vmwrite(VMCS_GUEST_GDTR_LIMIT, 0x1fff);
                 *vm_pte(vm, (u8 *)t->gdt + PAGE_SIZE) = 0;
@@ -85,6 +95,7 @@ struct nested {
         u8 vector;            /* of what is delivered */
         u16 error;
         u8 also;              /* this vector's gate is not present too */
+        bool user;            /* CPL 3 */
 };
 
 /* The error code that names an IDT entry. */
@@ -162,6 +173,21 @@ static const struct nested nested[] = {
         { ROW("cs.dpl", "the handler's segment has a DPL above the CPL",
               "INJ_NESTED_BAD_CS"),
           EXTERNAL(0x30), CS_DPL_3, VEC_GP, SEL_SPARE | 1 },
+        { ROW("cs.32-bit", "the handler's segment has L = 0, in IA-32e mode",
+              "INJ_NESTED_BAD_CS", "host64"),
+          HARDWARE(VEC_UD), CS_32_BIT, VEC_GP, SEL_CODE32 | 1 },
+        { ROW("cs.both", "the handler's segment has L = D = 1, in IA-32e mode",
+              "INJ_NESTED_BAD_CS", "host64"),
+          EXTERNAL(0x30), CS_BOTH, VEC_GP, SEL_SPARE | 1 },
+        { ROW("user.not-present", "external interrupt at CPL 3, gate not present",
+              "INJ_NESTED_NOT_PRESENT INJ_PRIVILEGE_CHANGE"),
+          EXTERNAL(0x30), GATE_NOT_PRESENT, VEC_NP, IDT(0x30, 1), .user = true },
+        { ROW("user.page-fault", "a page fault at CPL 3 is one of the supervisor's",
+              "INJ_NESTED_BENIGN_SERIAL INJ_PRIVILEGE_CHANGE"),
+          EXTERNAL(0x30), CS_PAGED_OUT, VEC_PF, 0, .user = true },
+        { ROW("user.double-fault", "#NP after #GP at CPL 3 is #DF",
+              "INJ_NESTED_CONTRIB_CONTRIB INJ_PRIVILEGE_CHANGE"),
+          HARDWARE_CODE(VEC_GP), GATE_NOT_PRESENT, VEC_DF, 0, .user = true },
         { ROW("page-fault.external", "a page fault is delivered after an interrupt",
               "INJ_NESTED_BENIGN_SERIAL"),
           EXTERNAL(0x30), CS_PAGED_OUT, VEC_PF, 0 },
@@ -228,6 +254,8 @@ static struct vm *begin(const struct nested *n, struct vm_tables *t)
         struct vm *vm = vm_begin(GUEST_NATIVE);
 
         *t = vm_tables(vm);
+        if (n->user)
+                vm_user(vm);
         vm_inject(n->info, 0x5a & ~1u, 2);
         vm_poison(0);
         return vm;

@@ -92,6 +92,13 @@ static void overflow(struct vm *vm)
         vm_control(VMCS_GUEST_RFLAGS, RFLAGS_OF, 0);
 }
 
+static void gate_absent(struct vm *vm)
+{
+        struct vm_tables t = vm_tables(vm);
+
+        vm_gate(&t, VEC_UD)[GATE_RIGHTS] = GATE_INTERRUPT;
+}
+
 /* Instructions that enter a handler. */
 static const struct {
         struct row head;
@@ -106,6 +113,9 @@ static const struct {
           &load_bad_selector, GUEST_NATIVE, bad_selector, VEC_GP },
         { ROW("fault.pf", "#PF", "POST_MTF_FAULTING_INSTRUCTION"), &read_at_ax,
           GUEST_NATIVE, page_fault, VEC_PF },
+        { ROW("fault.nested", "UD2, whose gate is not present: #NP",
+              "POST_MTF_FAULTING_INSTRUCTION"), &ud2, GUEST_NATIVE, gate_absent,
+          VEC_NP },
         { ROW("int-n", "INT n", "POST_MTF_SOFTWARE_INT"), &int_n, GUEST_NATIVE,
           NULL, 0x30 },
         { ROW("int1", "INT1", "POST_MTF_SOFTWARE_INT"), &int1, GUEST_NATIVE, NULL,
