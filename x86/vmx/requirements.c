@@ -1,6 +1,7 @@
 #include "x86/vmx/requirements.h"
 #include "x86/memory.h"
 #include "x86/msr.h"
+#include "x86/vmx/caps.h"
 #include "x86/vmx/guest_env.h"
 
 u64 new_page(__attribute__((unused)) u64 old)
@@ -71,10 +72,14 @@ void vm_require(enum control_word word, u64 bits)
                 vm_require(WORD_PRIMARY, CTL_PRIMARY_ACTIVATE_TERTIARY);
         if (word == WORD_SECONDARY_EXIT)
                 vm_require(WORD_EXIT, CTL_EXIT_ACTIVATE_SECONDARY);
-        for (unsigned i = 0; i < ARRAY_LEN(required); i++)
-                if (required[i].word == word && bits & required[i].control)
-                        vm_require((enum control_word)required[i].other_word,
-                                   required[i].others);
+        for (unsigned i = 0; i < ARRAY_LEN(required); i++) {
+                enum control_word other = (enum control_word)required[i].other_word;
+
+                /* What can not be 1 would be a second defect, or has no field. */
+                if (required[i].word == word && bits & required[i].control &&
+                    control_can_be_1(other, required[i].others))
+                        vm_require(other, required[i].others);
+        }
 }
 
 /* VM entries and exits then leave the processor's MSR as it is. */

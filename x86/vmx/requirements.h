@@ -40,8 +40,8 @@ u64 identity_eptp(u64 old);
 void vm_valid_fields(void);
 
 /*
- * Sets controls of the current VMCS, and the others that they require. Their
- * fields need vm_valid_fields().
+ * Sets controls of the current VMCS, and the others that they require, as far as
+ * the processor has them. Their fields need vm_valid_fields().
  */
 void vm_require(enum control_word word, u64 bits);
 
