@@ -121,8 +121,12 @@ CASE(pt_tracing, .id = "entry.controls.entry.load-rtit-ctl-tracing",
      .sdm = SDM_EXECUTION_CONTROLS, .rules = "ENTC_PT_TRACEEN_FORBIDS_LOAD_RTIT",
      .needs = "pt pt-in-vmx load-ia32-rtit-ctl")
 {
+        u64 base = 0, mask = 0;
+
         /* One output region of 4 KBytes. */
-        if (wrmsr_safe(MSR_IA32_RTIT_OUTPUT_BASE, new_page(0)).raised ||
+        if (rdmsr_safe(MSR_IA32_RTIT_OUTPUT_BASE, &base).raised ||
+            rdmsr_safe(MSR_IA32_RTIT_OUTPUT_MASK_PTRS, &mask).raised ||
+            wrmsr_safe(MSR_IA32_RTIT_OUTPUT_BASE, new_page(0)).raised ||
             wrmsr_safe(MSR_IA32_RTIT_OUTPUT_MASK_PTRS, 0xfff).raised) {
                 case_skip("no single-range output of Intel PT");
                 return;
@@ -139,4 +143,6 @@ CASE(pt_tracing, .id = "entry.controls.entry.load-rtit-ctl-tracing",
         CHECK_RESULT("tracing, the control 1", enter_tracing(true),
                      BAD_CONTROLS);
         wrmsr(MSR_IA32_RTIT_CTL, 0);
+        wrmsr(MSR_IA32_RTIT_OUTPUT_BASE, base);
+        wrmsr(MSR_IA32_RTIT_OUTPUT_MASK_PTRS, mask);
 }

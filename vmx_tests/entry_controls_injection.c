@@ -59,8 +59,10 @@ FAMILY(exception_vectors, 256, .id = "entry.injection.exception.vector",
        .sdm = SDM, .rules = "ENTC_INJ_HW_EXCEPTION_VECTOR")
 {
         passes(exception(row & 31), 0, 0);
-        if (row > 31)
+        if (row > 31) {
                 refused(HARDWARE(row), 0, 0);
+                refused(HARDWARE_CODE(row), 0, 0);
+        }
 }
 
 FAMILY(other_vectors, 256, .id = "entry.injection.other-event.vector",

@@ -220,6 +220,8 @@ static const struct probe probes[] = {
              "", 2, 1),
         FRED("fred.sysenter", "SYSENTER for a guest that uses FRED",
              "ENTC_INJ_TYPE_7_FRED_VECTORS", "", 15, 2),
+        FRED("fred.pending-mtf", "a pending MTF VM exit for a guest that uses FRED",
+             "ENTC_INJ_TYPE_7_FRED_VECTORS", " monitor-trap-flag", 0, 0),
         FRED_VECTOR("fred.vector-3", 3), FRED_VECTOR("fred.vector-255", 255),
         FRED_ONLY("fred.syscall-idt", 1), FRED_ONLY("fred.sysenter-idt", 2),
         FRED_TOO_LONG("fred.length.syscall-16", 1, 16),
