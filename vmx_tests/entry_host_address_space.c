@@ -98,7 +98,7 @@ CASE(pae_0, .id = "entry.host.size.cr4.pae.0",
         CHECK_RESULT("VM entry, host CR4.PAE 1", second, EXITS(EXIT_VMCALL));
 }
 
-/* A canonical one that is not mapped is accepted: entry_host_msrs.c. */
+/* Canonical ones that are not mapped are accepted: entry_host_msrs.c. */
 static bool canonical(u64 address, unsigned width)
 {
         return address >> (width - 1) == 0 ||

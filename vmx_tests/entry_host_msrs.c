@@ -287,20 +287,42 @@ static void enter(void *vm)
               vm_enter(vm).kind);
 }
 
+/* The entry succeeds; the host's first instruction is a page fault. */
+static void fault_at(u64 rip)
+{
+        struct vm *vm = vm_begin(GUEST_NATIVE);
+        struct trap t;
+
+        vmwrite(VMCS_HOST_RIP, rip);
+        vm_poison(VMERR_ENTRY_HOST_STATE);
+        if (!trap_call(enter, vm, &t))
+                return;
+        CHECK_EQ("exception after the VM exit", t.vector, VEC_PF);
+        CHECK_EQ("at", t.rip, rip);
+        CHECK_EQ("exit reason", vmread(VMCS_EXIT_REASON), EXIT_VMCALL);
+}
+
 CASE(rip_unmapped, .id = "entry.host.rip.unmapped",
      .title = "host RIP may be in a page that is not present",
      .sdm = SDM_HOST_SIZE, .rules = "ENTH_RIP_UNMAPPED_OK")
 {
         void *page = page_alloc(1);
-        struct vm *vm = vm_begin(GUEST_NATIVE);
-        struct trap t;
 
-        vmwrite(VMCS_HOST_RIP, (ulong)page);
-        vm_poison(VMERR_ENTRY_HOST_STATE);
         paging_set(page, 0);
-        if (!trap_call(enter, vm, &t))
-                return;
-        CHECK_EQ("exception after the VM exit", t.vector, VEC_PF);
-        CHECK_EQ("at", t.rip, (ulong)page);
-        CHECK_EQ("exit reason", vmread(VMCS_EXIT_REASON), EXIT_VMCALL);
+        fault_at((ulong)page);
+}
+
+/* Both halves of the linear-address space, of 48 bits and of more. */
+static const struct value_row rip_rows[] = {
+        { ROW("lower-half", "host RIP 00007FFF_FFFFF000H"), .value = BITS(46, 12) },
+        { ROW("upper-half", "host RIP FFFF8000_00000000H"), .value = BITS(63, 47) },
+};
+
+TABLE(rip_canonical, rip_rows, .id = "entry.host.rip.canonical",
+      .title = "host RIP may be any canonical address", .sdm = SDM_HOST_SIZE,
+      .rules = "ENTH_HAS1_RIP_CANONICAL ENTH_RIP_UNMAPPED_OK", .needs = "host64")
+{
+        const struct value_row *r = case_row(self, row);
+
+        fault_at(r->value);
 }

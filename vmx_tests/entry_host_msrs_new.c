@@ -73,7 +73,7 @@ static bool s_cet_legal(u64 value)
 FAMILY(s_cet_bits, 64, .id = "entry.host.s-cet.bit",
        .title = "a reserved bit of host IA32_S_CET must be 0", .sdm = SDM,
        .rules = "ENTH_CET_S_CET_RESERVED ENTH_CET_S_CET_SSP_CANONICAL",
-       .needs = "load-cet-state-exit host64")
+       .needs = "load-cet-state-exit cet-ss|cet-ibt host64")
 {
         u64 mask = BIT(row);
         bool open = row >= 47 && row + 1 < linear_address_width();
@@ -90,7 +90,8 @@ FAMILY(s_cet_bits, 64, .id = "entry.host.s-cet.bit",
 
 FAMILY(s_cet_reserved, 4, .id = "entry.host.s-cet.reserved",
        .title = "bits 9:6 of host IA32_S_CET must be 0", .sdm = SDM,
-       .rules = "ENTH_CET_S_CET_RESERVED", .needs = "load-cet-state-exit")
+       .rules = "ENTH_CET_S_CET_RESERVED",
+       .needs = "load-cet-state-exit cet-ss|cet-ibt")
 {
         struct probe p = {
                 .given = EDITS(LOAD_CET), .accept = EDITS(SET(HOST_S_CET, 0)),
@@ -163,7 +164,7 @@ static const struct probe cet_probes[] = {
 };
 
 TABLE(cet, cet_probes, .id = "entry.host", .title = "checks on host CET state",
-      .sdm = SDM, .needs = "load-cet-state-exit")
+      .sdm = SDM, .needs = "load-cet-state-exit cet-ss|cet-ibt")
 {
         check(self, case_row(self, row));
 }
@@ -221,6 +222,28 @@ FAMILY(fred_bits, 64, .id = "entry.host.fred.bit",
                         p.outcome = RESULT(BAD_HOST);
                 check(self, &p);
         }
+}
+
+/* Reserved is what WRMSR refuses. */
+FAMILY(spec_ctrl_bits, 64, .id = "entry.host.spec-ctrl.bit",
+       .title = "a reserved bit of host IA32_SPEC_CTRL must be 0", .sdm = SDM,
+       .rules = "ENTH_SPEC_CTRL_RESERVED",
+       .needs = "load-ia32-spec-ctrl-exit spec-ctrl")
+{
+        u64 old = rdmsr(MSR_IA32_SPEC_CTRL), value = BIT(row);
+        bool legal = !wrmsr_safe(MSR_IA32_SPEC_CTRL, value).raised;
+        const struct edit edits[] = {
+                EDIT(SET, VMCS_HOST_SPEC_CTRL, value), { .op = EDIT_END },
+        };
+        struct probe p = {
+                .given = EDITS(LOAD_SPEC_CTRL), .accept = legal ? edits : NULL,
+                .reject = edits,
+        };
+
+        wrmsr(MSR_IA32_SPEC_CTRL, old);
+        if (!legal)
+                p.outcome = RESULT(BAD_HOST);
+        check(self, &p);
 }
 
 static const struct probe other_probes[] = {

@@ -5,6 +5,7 @@
  * VMCS keeps them.
  */
 #include "x86/cpu.h"
+#include "x86/msr.h"
 #include "x86/vmx/caps.h"
 #include "x86/vmx/host_state.h"
 #include "x86/vmx/instr.h"
@@ -44,6 +45,22 @@ static void refused_with(const struct edit *given, u32 field, u64 bits)
                      EXITS(EXIT_VMCALL));
         CHECK_RESULT("a bit of 63:32 is 1", enter_with(given, field, old | bits),
                      BAD_HOST);
+}
+
+/* In the lower half of the linear-address space, and in the upper. */
+static void accepted_with(const struct edit *given, u32 field)
+{
+        static const u64 high[] = { BITS(45, 32), BITS(63, 32) };
+
+        for (unsigned i = 0; i < ARRAY_LEN(high); i++) {
+                u64 old;
+
+                vm_begin(GUEST_NATIVE);
+                old = vmread(field);
+                CHECK_RESULT("bits 63:32 are not 0, the address is canonical",
+                             enter_with(given, field, old | high[i]),
+                             EXITS(EXIT_VMCALL));
+        }
 }
 
 FAMILY(rip, 32, .id = "entry.host.wide.rip.bit-32-plus",
@@ -126,6 +143,16 @@ TABLE(bases, base_rows, .id = "entry.host.wide.base",
         refused_with(NULL, r->field, BITS(63, 32) & ~BIT(linear_address_width() - 1));
 }
 
+/* Canonical is enough: what the host can not use it may have all the same. */
+TABLE(high_bases, base_rows, .id = "entry.host.wide.base-high",
+      .title = "bases of a 32-bit host may have bits 63:32", .sdm = SDM_HOST_SEGMENTS,
+      .rules = "ENTH_BASE_32BIT_HOST_HIGH_BITS", .needs = NEEDS)
+{
+        const struct field_row *r = case_row(self, row);
+
+        accepted_with(NULL, r->field);
+}
+
 static const struct field_row sysenter_rows[] = {
         BASE("esp", "host IA32_SYSENTER_ESP", SYSENTER_ESP),
         BASE("eip", "host IA32_SYSENTER_EIP", SYSENTER_EIP),
@@ -137,9 +164,14 @@ TABLE(sysenter, sysenter_rows, .id = "entry.host.wide.sysenter",
       .needs = NEEDS)
 {
         const struct field_row *r = case_row(self, row);
+        const u64 esp = rdmsr(MSR_IA32_SYSENTER_ESP);
+        const u64 eip = rdmsr(MSR_IA32_SYSENTER_EIP);
 
         refused_with(NULL, r->field, BIT(63));
         refused_with(NULL, r->field, BIT(linear_address_width() - 1));
+        accepted_with(NULL, r->field);
+        wrmsr(MSR_IA32_SYSENTER_ESP, esp);
+        wrmsr(MSR_IA32_SYSENTER_EIP, eip);
 }
 
 static const struct field_row cet_rows[] = {
@@ -165,8 +197,14 @@ CASE(ssp_table, .id = "entry.host.wide.cet.ssp-table",
      .title = "the SSP table of a 32-bit host is canonical", .sdm = SDM_HOST_SIZE,
      .rules = "ENTH_CET_SSP_TABLE_CANONICAL", .needs = NEEDS " load-cet-state-exit")
 {
-        refused_with(EDITS(OR(EXIT_CONTROLS, CTL_EXIT_LOAD_CET_STATE)),
-                     VMCS_HOST_INTERRUPT_SSP_TABLE, BIT(63));
+        const struct edit *load = EDITS(OR(EXIT_CONTROLS, CTL_EXIT_LOAD_CET_STATE));
+        u64 old = 0;
+        bool exists = !rdmsr_safe(MSR_IA32_INTERRUPT_SSP_TABLE_ADDR, &old).raised;
+
+        refused_with(load, VMCS_HOST_INTERRUPT_SSP_TABLE, BIT(63));
+        accepted_with(load, VMCS_HOST_INTERRUPT_SSP_TABLE);
+        if (exists)
+                wrmsr(MSR_IA32_INTERRUPT_SSP_TABLE_ADDR, old);
 }
 
 CASE(zero_extension, .id = "entry.host.wide.zero-extension",
