@@ -31,8 +31,6 @@ ONE(lldt_code, "lldt (%" AX ")");
 ONE(ltr_code, "ltr (%" AX ")");
 ONE(sldt_code, "sldt (%" AX ")");
 ONE(str_code, "str (%" AX ")");
-ONE(lldt_register, "lldt %cx");
-ONE(ltr_register, "ltr %cx");
 ONE(insb_code, "insb");
 ONE(outsb_code, "outsb");
 ONE(vmclear_code, "vmclear (%" AX ")");
@@ -125,14 +123,22 @@ static void bad_type(struct vm *vm)
 
 #define BEYOND_GDT 0x0ff8
 
+static void selector(struct vm *vm, u16 value)
+{
+        u16 *operand = page_alloc(1);
+
+        *operand = value;
+        vm->regs.rax = (ulong)operand;
+}
+
 static void bad_selector(struct vm *vm)
 {
-        vm->regs.rcx = BEYOND_GDT;
+        selector(vm, BEYOND_GDT);
 }
 
 static void busy_tss(struct vm *vm)
 {
-        vm->regs.rcx = SEL_TSS;
+        selector(vm, SEL_TSS);
 }
 
 #define PRIMARY(bit, reason_name)                                            \
@@ -231,9 +237,9 @@ static const struct exit_probe rows[] = {
         DESCRIPTOR_TABLE("ltr", ltr_code, absent, LDTR_TR_ACCESS, VEC_PF, 0),
         DESCRIPTOR_TABLE("sldt", sldt_code, absent, LDTR_TR_ACCESS, VEC_PF, PF_W),
         DESCRIPTOR_TABLE("str", str_code, absent, LDTR_TR_ACCESS, VEC_PF, PF_W),
-        DESCRIPTOR_TABLE("lldt.selector", lldt_register, bad_selector,
+        DESCRIPTOR_TABLE("lldt.selector", lldt_code, bad_selector,
                          LDTR_TR_ACCESS, VEC_GP, BEYOND_GDT),
-        DESCRIPTOR_TABLE("ltr.busy", ltr_register, busy_tss, LDTR_TR_ACCESS,
+        DESCRIPTOR_TABLE("ltr.busy", ltr_code, busy_tss, LDTR_TR_ACCESS,
                          VEC_GP, SEL_TSS),
         STRING_IO("insb", insb_code, PF_W, BIT(3) | BIT(4)),
         STRING_IO("outsb", outsb_code, 0, BIT(4)),
