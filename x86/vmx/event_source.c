@@ -133,6 +133,8 @@ void vm_end_virtual_nmi_blocking(void)
         vm_program(vm, iret);
         vm_push_frame((ulong)program_vmcall.start, SEL_CODE, 0);
         CHECK_EXIT("IRET in another guest", vm_enter(vm), EXITS(EXIT_VMCALL));
+        /* Under a hypervisor the guest's blocking may have become the host's. */
+        nmi_unblock();
 }
 
 void vm_watchdog(void)
