@@ -177,6 +177,20 @@ when = { brand = "Real*" }
     assert run.outcomes == expected(pe="xfail", ne="xfail", pg="xpass")
 
 
+def test_known_crash_runs_alone_and_last(fake):
+    fake.expectations = """
+[[expect]]
+id = "fake.cr0.pe"
+outcome = "crash"
+reason = "it is a fake"
+sdm = "VM Entries"
+"""
+    run = fake.run({"1": "crash"}, check=0)
+    assert run.outcomes == expected(pe="xfail")
+    boots = [e["cases"] for e in run.events if e["event"] == "boot"]
+    assert boots[-1] == "1" and not any(b.startswith("0-") for b in boots), boots
+
+
 def test_preflight_runs_first_and_is_no_result(fake):
     fake.with_preflight()
     run = fake.run({}, "fake.cr0", check=0)

@@ -120,12 +120,14 @@ class Engine:
             for running in list(self._running.values()):
                 if self._watch(running):
                     if running.task.pending and not self.stop_reason:
-                        waiting.insert(0, running.task)
+                        waiting.insert(0 if self._calm(running.task) else len(waiting), running.task)
             if self._deadline and time.monotonic() > self._deadline:
                 self.stop_reason = f"the run's time limit of {self.options.max_time:g} s"
 
     def _start(self, task):
-        indices = machines.fitting(task.pending)
+        # What is known to end the target can take results of other cases along
+        # that are still on their way: it runs alone, and when all else is done.
+        indices = machines.fitting(self._calm(task) or task.pending[:1])
         if self.options.isolate or task.alone:
             indices, task.alone = indices[:1], max(0, task.alone - 1)
         slot = next(s for s in range(self.options.jobs) if s not in self._running)
@@ -146,6 +148,15 @@ class Engine:
             command=boot.launch.argv,
         )
         self.ui.boot(running)
+
+    def _calm(self, task):
+        """The pending cases of @task that are not known to end the target."""
+        facts, cases = self._facts(self.record.fingerprint), task.kernel.cases
+
+        def ends(index):
+            return self.expectations.judge(cases[index].id, "crash", facts)[0] == "xfail"
+
+        return [index for index in task.pending if not ends(index)]
 
     def _wait(self):
         if not self._running:
@@ -232,11 +243,14 @@ class Engine:
             self._publish(result)
 
     def _judge(self, result, fingerprint):
-        facts = {**self.record.fingerprint, **fingerprint}
-        facts.update(cpu=self.target.cpu, arch=self.options.arch, linux=self.target.linux)
+        facts = self._facts({**self.record.fingerprint, **fingerprint})
         outcome, entry = self.expectations.judge(result.case.id, result.raw, facts)
         result.outcome, result.expectation = outcome, entry
         result.ok = expect.is_ok(outcome, entry, self.options.strict)
+
+    def _facts(self, fingerprint):
+        options, target = self.options, self.target
+        return {**fingerprint, "cpu": target.cpu, "arch": options.arch, "linux": target.linux}
 
     def _publish(self, result):
         self.record.result(result, self.target.variant)
