@@ -37,6 +37,20 @@ FAMILY(lam_bits, 2, .id = "entry.guest.cr3.lam",
         probe_check(self, &p);
 }
 
+FAMILY(lam_loaded, 2, .id = "entry.guest.cr3.lam.loaded",
+       .title = "CR3[61] and CR3[62] may be 1 with linear-address masking",
+       .sdm = SDM, .rules = "ENTG_CR3_LAM_BITS", .needs = "host64 lam")
+{
+        struct probe p = {
+                .mode = GUEST_LONG, .program = &get_cr3,
+                .given = EDITS(SHOW_EXCEPTIONS),
+                .accept = EDITS(OR(GUEST_CR3, BIT(61 + row))),
+                .rax = BIT(61 + row), .rax_mask = BIT(61) | BIT(62),
+        };
+
+        probe_check(self, &p);
+}
+
 CASE(beyond_width, .id = "entry.guest.cr3.beyond-maxphyaddr.long",
      .title = "each bit of CR3 from the physical-address width to 51 must be 0",
      .sdm = SDM, .rules = "ENTG_CR3_BEYOND_MAXPHYADDR",

@@ -105,23 +105,31 @@ static u32 address_sizes(void)
         return sizes;
 }
 
+unsigned guest_address_width(void)
+{
+        unsigned width = address_sizes() & 0xff;
+
+        if (!width)
+                width = cpuid_bit(1, 0, 'd', 6) ? 36 : 32;
+        return width;
+}
+
+unsigned tme_key_bits(void)
+{
+        u64 tme;
+
+        if (!cpuid_bit(7, 0, 'c', 13) ||
+            rdmsr_safe(MSR_IA32_TME_ACTIVATE, &tme).raised || !(tme & BIT(0)))
+                return 0;
+        return (unsigned)(tme >> 36 & 15);
+}
+
 unsigned physical_address_width(void)
 {
         static unsigned width;
-        u64 tme;
 
-        if (width)
-                return width;
-        width = address_sizes() & 0xff;
         if (!width)
-                width = cpuid_bit(1, 0, 'd', 6) ? 36 : 32;
-        /*
-         * Bits that number the private keys of SEAM are not part of addresses:
-         * SDM, "Format of the VMCS Region", the note on MAXPHYADDR.
-         */
-        if (cpuid_bit(7, 0, 'c', 13) &&
-            !rdmsr_safe(MSR_IA32_TME_ACTIVATE, &tme).raised && tme & BIT(0))
-                width -= (unsigned)(tme >> 36 & 15);
+                width = guest_address_width() - tme_key_bits();
         return width;
 }
 

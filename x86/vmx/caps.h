@@ -45,12 +45,17 @@ bool control_can_be_0(enum control_word word, u64 mask);
 /* Controls as near to @want as the processor allows (A.2 to A.5). */
 u64 control_settings(enum control_word word, u64 want);
 
-/*
- * CPUID.80000008H:EAX, and what the SDM says where there is no such leaf; of
- * physical addresses without the bits that TME gives to the keys of SEAM.
- */
-unsigned physical_address_width(void);
+/* CPUID.80000008H:EAX, and what the SDM says where there is no such leaf. */
+unsigned guest_address_width(void);     /* of what EPT translates */
 unsigned linear_address_width(void);
+
+/*
+ * Bits that number the private keys of SEAM are not part of physical addresses:
+ * IA32_TME_ACTIVATE[39:36] while bit 0 is set, else 0. SDM Vol. 3, Format of the
+ * VMCS Region, the note on MAXPHYADDR.
+ */
+unsigned tme_key_bits(void);
+unsigned physical_address_width(void);  /* without them */
 
 /* Every capability MSR that exists, for the fingerprint: "IA32_VMX_BASIC", value. */
 void vmx_caps_each(void (*fn)(const char *name, u64 value));

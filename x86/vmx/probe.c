@@ -136,17 +136,6 @@ void probe_legal(const struct test_case *self, const struct probe *probe,
                 accepted_side(self, &p, edits);
 }
 
-unsigned tme_key_bits(void)
-{
-        const u32 tme_activate = 0x982;
-        u64 value;
-
-        if (!cpuid_bit(7, 0, 'c', 13))
-                return 0;
-        value = rdmsr(tme_activate);
-        return value & 1 ? value >> 36 & 15 : 0;
-}
-
 void with_ept(struct vm *vm)
 {
         (void)vm;

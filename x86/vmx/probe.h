@@ -7,7 +7,6 @@
 #define X86_VMX_PROBE_H
 
 #include "lib/check.h"
-#include "x86/vmx/caps.h"
 #include "x86/vmx/guest.h"
 
 struct probe {
@@ -55,22 +54,6 @@ void probe_legal(const struct test_case *self, const struct probe *probe,
 
 /* Any exception of the guest shows as such, and not as its handler's VMCALL. */
 #define SHOW_EXCEPTIONS SET(EXCEPTION_BITMAP, 0xffffffff)
-
-/*
- * Physical-address bits, the highest ones, that memory encryption takes for key
- * identifiers: IA32_TME_ACTIVATE[39:36] while bit 0 is set, else 0. SDM Vol. 3,
- * VM Entries > Checks on VMX Controls.
- */
-unsigned tme_key_bits(void);
-
-/*
- * The width of addresses that EPT translates, CPUID.80000008H:EAX[7:0]:
- * physical_address_width() is without the bits of key identifiers.
- */
-static inline unsigned guest_address_width(void)
-{
-        return physical_address_width() + tme_key_bits();
-}
 
 /* For .prepare: "enable EPT" with the identity map; "unrestricted guest" too. */
 void with_ept(struct vm *vm);
