@@ -127,15 +127,17 @@ LOW_BITS(32, GUEST_32, 12, "")
  * paging ignore bits 63:32.
  */
 #define IGNORED(name, guest)                                                \
-FAMILY(ignored_##name, 20, .id = "entry.guest.cr3.width." #name,            \
-       .title = "a bit of CR3 from 32 on: ignored by the paging, but no "   \
-                "wider than physical addresses", .sdm = SDM,                \
-       .rules = "ENTG_CR3_BEYOND_MAXPHYADDR", .needs = "host64")            \
+CASE(ignored_##name, .id = "entry.guest.cr3.width." #name,                  \
+     .title = "each bit of CR3 from 32 on is ignored by the paging, but must" \
+              " be 0 from the physical-address width on", .sdm = SDM,       \
+     .rules = "ENTG_CR3_BEYOND_MAXPHYADDR", .needs = "host64")              \
 {                                                                           \
         struct probe p = { .mode = guest, .given = EDITS(SHOW_EXCEPTIONS) }; \
                                                                             \
-        probe_legal(self, &p, EDITS(OR(GUEST_CR3, BIT(32 + row))),          \
-                    32 + row < physical_address_width(), RESULT(BAD_GUEST)); \
+        for (unsigned bit = 32; bit < 52; bit++)                            \
+                probe_legal(self, &p, EDITS(OR(GUEST_CR3, BIT(bit))),       \
+                            bit < physical_address_width(),                 \
+                            RESULT(BAD_GUEST));                             \
 }
 IGNORED(pae, GUEST_PAE)
 IGNORED(32, GUEST_32)
