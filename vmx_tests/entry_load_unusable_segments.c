@@ -31,7 +31,7 @@ struct use {
 
 static u8 target[] = { 0xa5, 0x5a };
 
-/* The segment, flat, with @selector and the unusable bit as @unusable says. */
+/* The segment with @selector: flat, or unusable with limit 0. */
 static struct vmx_result use_enter(const struct use *u, u16 selector,
                                    bool unusable)
 {
@@ -39,6 +39,8 @@ static struct vmx_result use_enter(const struct use *u, u16 selector,
 
         vmwrite(SEG_SELECTOR(u->seg), selector);
         vm_control(SEG_RIGHTS(u->seg), unusable ? AR_UNUSABLE : 0, 0);
+        if (unusable)
+                vmwrite(SEG_LIMIT(u->seg), 0);
         vmwrite(VMCS_EXCEPTION_BITMAP, 0xffffffff);
         vm_program(vm, *u->program);
         vm->regs.rsi = (ulong)target;
