@@ -140,12 +140,14 @@ def _ktap_line(number, result):
     return lines
 
 
-def ktap(record):
+def ktap(record, properties):
     """The text of results.ktap: one subtest a kernel."""
     groups = {}
     for result in record.results.values():
         groups.setdefault(result.case.kernel, []).append(result)
-    lines = ["KTAP version 1", f"1..{len(groups)}"]
+    lines = ["KTAP version 1"]
+    lines += [f"# {key}: {value}" for key, value in properties.items()]
+    lines.append(f"1..{len(groups)}")
     for number, (kernel, results) in enumerate(sorted(groups.items()), 1):
         results.sort(key=lambda r: (r.repeat, r.case.index))
         lines += ["  KTAP version 1", f"  # Subtest: {kernel}", f"  1..{len(results)}"]

@@ -178,7 +178,7 @@ def _conclude(suite, options, target, expectations, record, engine, screen, bega
 
         command_of = screen.command_of
         record.save("junit.xml", reports.junit(record, f"vmxt.{target.variant}", properties, command_of))
-        record.save("results.ktap", reports.ktap(record))
+        record.save("results.ktap", reports.ktap(record, properties))
     except Infrastructure as error:
         trouble.append(str(error))
         status = BROKEN
