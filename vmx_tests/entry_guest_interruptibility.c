@@ -245,13 +245,22 @@ TABLE(inject, inject_rows, .id = "entry.guest.interruptibility.inject",
 
 /*
  * An external interrupt with the vector of user-interrupt notifications is not
- * delivered, but the checks are those of any other.
+ * delivered, but the checks are those of any other. The posted-interrupt
+ * descriptor is empty.
  */
+#define MSR_IA32_UINTR_PD 0x989
+
+static u64 old_pd;
+
 static void user_interrupts(__attribute__((unused)) struct vm *vm)
 {
-        const u32 uintr_pd = 0x985;
+        old_pd = rdmsr(MSR_IA32_UINTR_PD);
+        wrmsr(MSR_IA32_UINTR_PD, phys(page_alloc(1)));
+}
 
-        wrmsr(uintr_pd, phys(page_alloc(1)));
+static void no_user_interrupts(void)
+{
+        wrmsr(MSR_IA32_UINTR_PD, old_pd);
 }
 
 static const struct edit *const uinv_bad[] = {
@@ -266,6 +275,7 @@ FAMILY(uinv, 3, .id = "entry.guest.interruptibility.inject.uinv",
 {
         struct probe p = {
                 .mode = GUEST_LONG, .prepare = user_interrupts,
+                .restore = no_user_interrupts,
                 .given = EDITS(SHOW_EXCEPTIONS, IF_1, OR(GUEST_CR4, BIT(25)),
                                OR(ENTRY_CONTROLS, CTL_ENTRY_LOAD_UINV),
                                SET(GUEST_UINV, 0x30),
