@@ -2,6 +2,7 @@
  * SDM Vol. 3, VM Entries > Checks Related to Address-Space Size.
  */
 #include "x86/memory.h"
+#include "x86/trap.h"
 #include "x86/vmx/caps.h"
 #include "x86/vmx/guest_env.h"
 #include "x86/vmx/host_state.h"
@@ -10,7 +11,6 @@
 #define SDM SDM_HOST_SIZE
 #define HAS CTL_EXIT_HOST_ADDRESS_SPACE_SIZE
 #define GUEST64 CTL_ENTRY_IA32E_MODE_GUEST
-#define CR4_FRED BIT(32)
 /* A check on controls that stands among those on host state: either number. */
 #define SIZE_RULE .outcome = BAD_HOST, .also = BAD_CONTROLS
 
@@ -112,16 +112,28 @@ static u64 odd_rip(__attribute__((unused)) u64 old)
         return odd;
 }
 
+static const struct test_case *rip_case;
+
+static void check_rip(void *probe)
+{
+        probe_check(rip_case, probe);
+}
+
+/* An exit to such an address, where it is not refused, is an exception there. */
 static void rip_refused(const struct test_case *self, u64 rip)
 {
         struct probe p = {
                 .restore = host_restore, .reject = EDITS(CALC(HOST_RIP, odd_rip)),
         };
+        struct trap t;
 
         odd = rip;
+        rip_case = self;
         if (!canonical(rip, linear_address_width()))
                 p.outcome = RESULT(BAD_HOST);
-        probe_check(self, &p);
+        if (trap_call(check_rip, &p, &t))
+                CHECK("VM entry, rejected side", false,
+                      "a VM exit to host RIP, and exception %u there", t.vector);
 }
 
 FAMILY(rip_bits, 17, .id = "entry.host.rip.bit-47-plus",
