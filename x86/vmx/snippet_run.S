@@ -3,6 +3,7 @@
  * goes to the stack first: DS may be loaded with anything.
  */
 #include "x86/desc.h"
+#include "x86/vmx/regs.inc"
 
         .text
         .globl snippet_run_asm
@@ -13,53 +14,20 @@
 #define SEGMENTS 0x8c   /* DS, ES, FS, GS, SS */
 
 snippet_run_asm:
-        push    %rbx
-        push    %rbp
-        push    %r12
-        push    %r13
-        push    %r14
-        push    %r15
+        push_kept
         push    %rdi
         push    CODE(%rdi)
         push    FLAGS(%rdi)
         mov     SEGMENTS(%rdi), %ds
         mov     SEGMENTS+4(%rdi), %es
         mov     SEGMENTS+16(%rdi), %ss
-        mov     0x00(%rdi), %rax
-        mov     0x08(%rdi), %rcx
-        mov     0x10(%rdi), %rdx
-        mov     0x18(%rdi), %rbx
-        mov     0x20(%rdi), %rbp
-        mov     0x28(%rdi), %rsi
-        mov     0x38(%rdi), %r8
-        mov     0x40(%rdi), %r9
-        mov     0x48(%rdi), %r10
-        mov     0x50(%rdi), %r11
-        mov     0x58(%rdi), %r12
-        mov     0x60(%rdi), %r13
-        mov     0x68(%rdi), %r14
-        mov     0x70(%rdi), %r15
-        mov     0x30(%rdi), %rdi
+        load_regs
         popf
         call    *(%rsp)
         pushf
         push    %rdi
         mov     24(%rsp), %rdi
-        mov     %rax, 0x00(%rdi)
-        mov     %rcx, 0x08(%rdi)
-        mov     %rdx, 0x10(%rdi)
-        mov     %rbx, 0x18(%rdi)
-        mov     %rbp, 0x20(%rdi)
-        mov     %rsi, 0x28(%rdi)
-        mov     %r8, 0x38(%rdi)
-        mov     %r9, 0x40(%rdi)
-        mov     %r10, 0x48(%rdi)
-        mov     %r11, 0x50(%rdi)
-        mov     %r12, 0x58(%rdi)
-        mov     %r13, 0x60(%rdi)
-        mov     %r14, 0x68(%rdi)
-        mov     %r15, 0x70(%rdi)
-        pop     0x30(%rdi)
+        store_regs
         pop     FLAGS(%rdi)
         push    $2
         popf
@@ -68,12 +36,7 @@ snippet_run_asm:
         mov     %eax, %es
         mov     %eax, %ss
         add     $16, %rsp
-        pop     %r15
-        pop     %r14
-        pop     %r13
-        pop     %r12
-        pop     %rbp
-        pop     %rbx
+        pop_kept
         ret
 #else
 #define FLAGS 0x1c
@@ -82,10 +45,7 @@ snippet_run_asm:
 #define SEGMENTS 0x28
 
 snippet_run_asm:
-        push    %ebx
-        push    %ebp
-        push    %esi
-        push    %edi
+        push_kept
         mov     20(%esp), %edi
         push    %edi
         push    CS_SELECTOR(%edi)
@@ -128,10 +88,7 @@ snippet_run_asm:
         push    $2
         popf
         add     $12, %esp
-        pop     %edi
-        pop     %esi
-        pop     %ebp
-        pop     %ebx
+        pop_kept
         ret
 #endif
         .section .note.GNU-stack, "", @progbits
