@@ -153,7 +153,8 @@ TABLE(guest, guests, .id = "smm.guest",
       .title = "no control is in force in SMM; RSM returns to the guest",
       .sdm = SDM_DELIVERY,
       .rules = "CR_SMM_CONTROLS_OFF CR_SMM_RSM_RESTORES SMM_SMI_NONROOT_NO_EXIT "
-               "SMM_IN_SMM_NO_EXITS SMM_SMI_SOURCE_IPI", .needs = "apic")
+               "SMM_IN_SMM_NO_EXITS SMM_SMI_SOURCE_IPI "
+               "POST_SMI_BLOCKING_UNCHANGED", .needs = "apic")
 {
         const struct guest_row *g = case_row(self, row);
         volatile struct smm_report *report = begin();
