@@ -127,6 +127,8 @@ static const struct probe as_zero_probes[] = {
         AS_ZERO("spp", "sub-page permissions without EPT",
                 "sub-page-write-permissions",
                 SECONDARY(SUB_PAGE_WRITE_PERMISSIONS)),
+        AS_ZERO("tsc-scaling", "TSC multiplier 0", "use-tsc-scaling",
+                SECONDARY(USE_TSC_SCALING), SET(TSC_MULTIPLIER, 0)),
         AS_ZERO("pasid", "a misaligned PASID directory", "pasid-translation",
                 SECONDARY(PASID_TRANSLATION), SET(LOW_PASID_DIRECTORY, 1)),
         AS_ZERO("mode-based-execute", "mode-based execute control without EPT",
@@ -215,22 +217,19 @@ PROBES(vpid, vpid_probes, .id = "entry.controls.vpid",
 
 #define SCALING WITH_SECONDARY(SECONDARY(USE_TSC_SCALING))
 
-/*
- * That 0 is refused is newer than the feature. A processor may be older than
- * the rule; 0 then passes.
- */
+/* The rule is newer in the SDM than in processors. */
 static const struct probe tsc_probes[] = {
         { ROW("multiplier.0", "TSC multiplier 0", "ENTC_TSC_MULTIPLIER_ZERO"),
           .given = EDITS(SCALING, GUEST_DEFECT),
           .accept = EDITS(SET(TSC_MULTIPLIER, 1)), .accepted = BAD_GUEST,
-          .reject = EDITS(SET(TSC_MULTIPLIER, 0)),
-          .outcome = BAD_CONTROLS, .also = BAD_GUEST },
+          .reject = EDITS(SET(TSC_MULTIPLIER, 0)), .outcome = BAD_CONTROLS },
         { ROW("multiplier.ones", "TSC multiplier of all ones",
               "ENTC_TSC_MULTIPLIER_ZERO"),
           .accept = EDITS(SCALING, SET(TSC_MULTIPLIER, ~0ull)) },
         { ROW("multiplier.off", "TSC multiplier 0 without scaling",
               "ENTC_TSC_MULTIPLIER_IGNORED"),
-          .accept = EDITS(SET(TSC_MULTIPLIER, 0)) },
+          .given = EDITS(SET(TSC_MULTIPLIER, 0)),
+          .reject = EDITS(SCALING), .outcome = BAD_CONTROLS },
         { ROW("without-offsetting", "TSC scaling without offsetting",
               "ENTC_TSC_MULTIPLIER_IGNORED"),
           .accept = EDITS(SCALING, SET(TSC_MULTIPLIER, BIT(48)),
