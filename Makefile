@@ -151,7 +151,7 @@ $(host)/%: lib/tests/%.c $(host)/core.a
 -include $(host_objects:.o=.d) $(host_tests:=.d)
 
 # What Debian 12 and 13 call what is needed.
-packages := bochs bochsbios vgabios bochs-term qemu-system-x86 \
+packages := bochs bochs-term qemu-system-x86 \
         python3-junit.xml python3-pyelftools python3-rich
 test_packages := clang python3-pytest python3-hypothesis libcmocka-dev
 

@@ -16,7 +16,7 @@ import time
 
 from . import appliance_image, packages
 from .boot import KVM_STOPS, Boot, Launch
-from .machines import VGA_OF_SHARE
+from .machines import write_vga_rom
 
 # The disk: the request in sector 0, then the text and the ROM.
 SECTOR = 512
@@ -31,6 +31,7 @@ KILL_PATIENCE = 10.0  # seconds in which the inner host must obey
 _BOCHSRC = f"""\
 display_library: term
 romimage: file={{rom}}, address=0xffff0000
+vgaromimage: file=vga.rom
 optramimage1: file={{memory}}, address={appliance_image.START:#x}
 memory: guest={appliance_image.MEMORY}, host={appliance_image.MEMORY}
 cpu: model={{cpu}}, count=1, ips={appliance_image.IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1
@@ -67,8 +68,7 @@ class InnerHost:
             os.symlink(os.path.abspath(path), os.path.join(folder, name))
         text = _BOCHSRC.format(rom="boot.rom", memory="memory.img", cpu=target.cpu)
         argv, environment = target.program()
-        if environment:
-            text += VGA_OF_SHARE
+        write_vga_rom(folder)
         text += "".join(f"{line}\n" for line in target.options["extra"])
         with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as stream:
             stream.write(text)

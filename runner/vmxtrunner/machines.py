@@ -88,6 +88,7 @@ def _write_rom(kernel, cmdline, folder):
 _BOCHSRC = """\
 display_library: term
 romimage: file=kernel.rom, address={address:#x}
+vgaromimage: file=vga.rom
 memory: guest={memory}, host={memory}
 cpu: model={cpu}, count={processors}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
 clock: sync=none
@@ -104,12 +105,19 @@ panic: action=fatal
 """
 
 
-VGA_OF_SHARE = "vgaromimage: file=$BXSHARE/VGABIOS-lgpl-latest\n"
+def write_vga_rom(folder):
+    """Bochs insists on a VGA BIOS: one that returns at once."""
+    rom = bytearray(512)
+    rom[:4] = b"\x55\xaa\x01\xcb"
+    rom[-1] = -sum(rom) & 0xFF
+    with open(os.path.join(folder, "vga.rom"), "wb") as stream:
+        stream.write(rom)
 
 
 def _bochs(target, kernel, cmdline, processors, folder):
     options = target.options
     _path, size = _write_rom(kernel, cmdline + " out=uart", folder)
+    write_vga_rom(folder)
     text = _BOCHSRC.format(
         address=FOUR_GIB - size,
         memory=options["memory"],
@@ -118,8 +126,6 @@ def _bochs(target, kernel, cmdline, processors, folder):
         ips=options["ips"],
     )
     argv, environment = target.program()
-    if environment:  # a packaged one does not find its own share by itself
-        text += VGA_OF_SHARE
     with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as stream:
         stream.write(text + "".join(f"{line}\n" for line in options["extra"]))
     with open(os.path.join(folder, "continue"), "w", encoding="ascii") as stream:

@@ -1,6 +1,9 @@
 """What a target file says (configs/targets/NAME.toml), and whether this machine has it."""
+import functools
 import os
+import re
 import shutil
+import subprocess
 
 from .config import Document
 from .errors import UsageError
@@ -20,7 +23,8 @@ TOP = {
 KINDS = {
     "bochs": {
         "binary": (str, "bochs"),
-        "package": (str, ""),  # a program of configs/packages.toml instead
+        "version": (str, ""),  # of the Bochs that is meant
+        "package": (str, ""),  # of configs/packages.toml, where the binary is another version
         "cpu": (str, ...),
         "models": ([str], ()),
         "ips": (int, 1000000),
@@ -48,6 +52,7 @@ KINDS = {
     # Bochs with a Linux in it, and QEMU/KVM in that.
     "appliance": {
         "binary": (str, "bochs"),
+        "version": (str, ""),
         "package": (str, ""),
         "cpu": (str, ...),  # of Bochs
         "models": ([str], ()),
@@ -70,6 +75,24 @@ LIMITS = {
 
 # The environment variable that names another binary of the same target.
 BINARY_VARIABLES = {"bochs": "BOCHS", "qemu": "QEMU", "appliance": "BOCHS"}
+
+
+@functools.cache
+def bochs_version(binary):
+    """The version that this Bochs says it is, as "2.7"; "" where it says nothing."""
+    try:
+        done = subprocess.run(
+            [binary, "--help"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(rb"Bochs x86 Emulator (\d+\.\d+)", done.stdout)
+    return found[1].decode() if found else ""
 
 
 class Target:
@@ -122,9 +145,19 @@ class Target:
         return os.environ.get(BINARY_VARIABLES[self.kind]) or self.options["binary"]
 
     @property
+    def version(self):
+        """The version of the target's program; "" where none is known."""
+        wanted = self.options.get("version", "")
+        if self._package or self.kind not in ("bochs", "appliance"):
+            return wanted
+        return bochs_version(self.binary) or wanted
+
+    @functools.cached_property
     def _package(self):
-        chosen = os.environ.get(BINARY_VARIABLES.get(self.kind, ""))
-        return "" if chosen else self.options.get("package", "")
+        package = self.options.get("package", "")
+        if not package or os.environ.get(BINARY_VARIABLES[self.kind]):
+            return ""
+        return "" if bochs_version(self.binary) == self.options["version"] else package
 
     def program(self):
         """(argv, environment) of the program that the target is started by."""
