@@ -69,6 +69,41 @@ static const struct probe ldtr_rows[] = {
 PROBES(ldtr_ti, ldtr_rows, .id = "entry.guest.selector.ldtr",
        .title = "the TI flag of the LDTR selector", .sdm = SDM)
 
+/*
+ * Bit 16 of the access rights makes a register unusable, not its selector. The
+ * type that is refused is read-only for SS, not accessed for the others.
+ */
+#define NULL_ROW(id_, rule, seg, edit, needs_)                             \
+        { ROW(id_, NULL, rule, needs_),                                    \
+          .given = EDITS(SHOW_EXCEPTIONS, SET(GUEST_##seg##_SELECTOR, 0)), \
+          .reject = EDITS(edit), .outcome = BAD_GUEST }
+#define NULL_ROWS(id_, seg, wrong_type, type_rule, base_rule, wrong_base)  \
+        NULL_ROW(id_ ".type", type_rule, seg,                              \
+                 CLEAR(GUEST_##seg##_ACCESS_RIGHTS, wrong_type), NULL),    \
+        NULL_ROW(id_ ".s", "ENTG_SEG_OTHER_S_USABLE", seg,                 \
+                 CLEAR(GUEST_##seg##_ACCESS_RIGHTS, AR_S), NULL),          \
+        NULL_ROW(id_ ".p", "ENTG_SEG_OTHER_P_USABLE", seg,                 \
+                 CLEAR(GUEST_##seg##_ACCESS_RIGHTS, AR_P), NULL),          \
+        NULL_ROW(id_ ".limit", "ENTG_SEG_G_LIMIT_LOW", seg,        \
+                 CLEAR(GUEST_##seg##_LIMIT, 1), NULL),                     \
+        NULL_ROW(id_ ".base", base_rule, seg,                              \
+                 SET(GUEST_##seg##_BASE, wrong_base), "host64")
+#define NULL_DATA(id_, seg, base_rule, wrong_base) \
+        NULL_ROWS(id_, seg, 1, "ENTG_SEG_DATA_TYPE_ACCESSED", base_rule, wrong_base)
+#define HIGH_RULE "ENTG_SEG_BASE_SS_DS_ES_HIGH_USABLE"
+#define HIGH BIT(32)
+
+static const struct probe null_rows[] = {
+        NULL_ROWS("ss", SS, 2, "ENTG_SEG_SS_TYPE_USABLE", HIGH_RULE, HIGH),
+        NULL_DATA("ds", DS, HIGH_RULE, HIGH),
+        NULL_DATA("es", ES, HIGH_RULE, HIGH),
+        NULL_DATA("fs", FS, "ENTG_SEG_BASE_FS_CANONICAL", BIT(63)),
+        NULL_DATA("gs", GS, "ENTG_SEG_BASE_GS_CANONICAL", BIT(63)),
+};
+
+PROBES(null_usable, null_rows, .id = "entry.guest.selector.null",
+       .title = "a null selector does not make a register unusable", .sdm = SDM)
+
 /* What the guest finds, with a selector that a check could have refused. */
 #define SEEN(id_, title_, rule, needs_, guest, edits, program_, rax_)     \
         { ROW(id_, title_, rule, needs_), .mode = guest,                  \
