@@ -93,6 +93,8 @@ u32 nmi_blocked(void (*fn)(void *), void *arg, bool pending)
         nmi.others = 0;
         irq_set(VEC_NMI, nmi_handler);
         nmi_unblock();
+        /* A boot's first guest would take the NMI that is meant for @fn's. */
+        vm_begin(GUEST_NATIVE);
 #ifdef __x86_64__
         /* VM exits may unblock NMIs: then one nests, on the stack in use. */
         idt[VEC_NMI].ist = 0;
