@@ -19,8 +19,7 @@
 
 #define VECTOR 0x61
 #define SIPI_VECTOR 0x42
-/* How long nothing must happen, and how often a SIPI may come too early. */
-#define QUIET_SPINS 3000
+/* How often a SIPI may come too early. */
 #define SIPIS 1000
 
 static void timer_small(void)
@@ -116,13 +115,6 @@ static bool start(void (*arm)(void), u32 activity, bool wait_in_root)
         return remote_wait(&job.remote, &job.remote.in_root);
 }
 
-/* A moment in which the guest's processor could do something. */
-static void quiet(void)
-{
-        for (unsigned i = 0; i < QUIET_SPINS && !job.remote.done; i++)
-                pause();
-}
-
 static void send(u32 icr)
 {
         apic_icr(job.remote.apic_id, icr | ICR_ASSERT);
@@ -165,14 +157,14 @@ TABLE(wait_for_sipi, waits, .id = "entry.wait-for-sipi",
 
         if (!start(waits[row].arm, WAIT_FOR_SIPI, false))
                 return;
-        quiet();
+        remote_moment();
         if (waits[row].icr)
                 send(waits[row].icr);
-        quiet();
+        remote_moment();
         CHECK_EQ("it has ended before the SIPI", r->done, 0);
         for (unsigned i = 0; i < SIPIS && !r->done; i++) {
                 send(ICR_SIPI | SIPI_VECTOR);
-                quiet();
+                remote_moment();
         }
         if (!remote_wait_done(r))
                 return;
@@ -199,7 +191,7 @@ TABLE(init, inits, .id = "entry.init.activity",
 
         if (!start(nothing, inits[row].activity, false))
                 return;
-        quiet();
+        remote_moment();
         CHECK_EQ("it has ended before INIT", r->done, 0);
         send(ICR_INIT);
         if (!remote_wait_done(r))
@@ -218,7 +210,7 @@ CASE(init_shutdown, .id = "entry.init.activity-saved.shutdown",
 
         if (!start(nothing, SHUTDOWN, false))
                 return;
-        quiet();
+        remote_moment();
         send(ICR_INIT);
         if (!remote_wait_done(r))
                 return;
@@ -237,9 +229,9 @@ CASE(sipi_halted, .id = "entry.sipi.hlt",
 
         if (!start(interrupt, HLT, false))
                 return;
-        quiet();
+        remote_moment();
         send(ICR_SIPI | SIPI_VECTOR);
-        quiet();
+        remote_moment();
         CHECK_EQ("it has ended before the interrupt", r->done, 0);
         send(ICR_FIXED | VECTOR);
         if (!remote_wait_done(r))
@@ -283,7 +275,7 @@ static bool enter_in_root(unsigned row, bool with_init)
                 send(ICR_FIXED | VECTOR);
         if (with_init)
                 send(ICR_INIT);
-        quiet();  /* they arrive */
+        remote_moment();  /* they arrive */
         job.remote.go_on = 1;
         return remote_wait_done(&job.remote);
 }

@@ -1,6 +1,7 @@
 #include "x86/vmx/remote.h"
 #include "x86/apic.h"
 #include "x86/memory.h"
+#include "x86/trap.h"
 #include "x86/vmx/instr.h"
 #include "x86/vmx/session.h"
 
@@ -75,4 +76,19 @@ bool remote_wait_done(struct remote *r)
                 return false;
         give_new_start();
         return true;
+}
+
+#define MOMENT_VECTOR 0x7d
+#define MOMENT 1000000u         /* clocks of the APIC timer */
+
+void remote_moment(void)
+{
+        u32 before;
+
+        irq_set(MOMENT_VECTOR, irq_ignore);
+        before = irq_count[MOMENT_VECTOR];
+        apic_timer(MOMENT_VECTOR, MOMENT);
+        while (irq_count[MOMENT_VECTOR] == before)
+                asm volatile("sti\n\thlt\n\tcli" : : : "memory");
+        apic_timer_stop();
 }

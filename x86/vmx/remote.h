@@ -48,4 +48,11 @@ bool remote_wait(struct remote *r, volatile u32 *word);
 bool remote_wait_started(struct remote *r);
 bool remote_wait_done(struct remote *r);
 
+/*
+ * A moment in which the other processor does what it can do. This one halts:
+ * where both have to share one of a host, a loop would leave it to chance how
+ * far the other one comes.
+ */
+void remote_moment(void);
+
 #endif
