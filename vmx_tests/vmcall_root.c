@@ -37,6 +37,7 @@ static const struct mode_row mode_rows[] = {
                  "VMCALL in compatibility mode at CPL 3, VMX root",
                  "INS_VMCALL_ROOT_UD_COMPAT", "host64", INSN_VMCALL, STATE_ROOT,
                  RAW_COMPAT_CPL3, 0, FAULT(VEC_UD)),
+        MODE_ROWS_INNER_CPL(VMCALL, "root", "INS_VMCALL_ROOT_GP_CPL", STATE_ROOT),
         MODE_ROW("root.cpl3", "VMCALL at CPL 3 in VMX root operation",
                  "INS_VMCALL_ROOT_GP_CPL SMM_VMCALL_ROOT_FAULTS", NULL,
                  INSN_VMCALL, STATE_ROOT, RAW_CPL3, 0, FAULT_CODE(VEC_GP, 0)),

@@ -114,7 +114,8 @@ struct failure {
         struct row head;
         u8 access;                 /* enum shadow_access */
         enum guest_mode mode;
-        bool cpl3, no_link, fault; /* the memory operand faults */
+        u8 cpl;
+        bool no_link, fault;       /* the memory operand faults */
         u32 field;
         struct vmx_result outcome;
 };
@@ -153,19 +154,31 @@ static const struct failure failures[] = {
               "INS_VMWRITE_SHADOW_READONLY", "!vmwrite-any-field"),
           WRITE, .field = VMCS_EXIT_REASON,
           .outcome = FAIL_VALID(VMERR_READ_ONLY_FIELD) },
+        { ROW("vmread.cpl1", "#GP(0) at CPL 1", "INS_VMREAD_SHADOW_CPL", NULL),
+          READ, .cpl = 1, .field = VMCS_GUEST_RIP,
+          .outcome = FAULT_CODE(VEC_GP, 0) },
+        { ROW("vmread.cpl2", "#GP(0) at CPL 2", "INS_VMREAD_SHADOW_CPL", NULL),
+          READ, .cpl = 2, .field = VMCS_GUEST_RIP,
+          .outcome = FAULT_CODE(VEC_GP, 0) },
         { ROW("vmread.cpl3", "#GP(0) at CPL 3", "INS_VMREAD_SHADOW_CPL", NULL),
-          READ, .cpl3 = true, .field = VMCS_GUEST_RIP,
+          READ, .cpl = 3, .field = VMCS_GUEST_RIP,
+          .outcome = FAULT_CODE(VEC_GP, 0) },
+        { ROW("vmwrite.cpl1", "#GP(0) at CPL 1", "INS_VMWRITE_SHADOW_CPL", NULL),
+          WRITE, .cpl = 1, .field = VMCS_GUEST_RIP,
+          .outcome = FAULT_CODE(VEC_GP, 0) },
+        { ROW("vmwrite.cpl2", "#GP(0) at CPL 2", "INS_VMWRITE_SHADOW_CPL", NULL),
+          WRITE, .cpl = 2, .field = VMCS_GUEST_RIP,
           .outcome = FAULT_CODE(VEC_GP, 0) },
         { ROW("vmwrite.cpl3", "#GP(0) at CPL 3", "INS_VMWRITE_SHADOW_CPL", NULL),
-          WRITE, .cpl3 = true, .field = VMCS_GUEST_RIP,
+          WRITE, .cpl = 3, .field = VMCS_GUEST_RIP,
           .outcome = FAULT_CODE(VEC_GP, 0) },
         { ROW("vmread.cpl3.link", "it precedes VMfailInvalid",
               "INS_VMREAD_SHADOW_CPL", NULL),
-          READ, .cpl3 = true, .no_link = true, .field = VMCS_GUEST_RIP,
+          READ, .cpl = 3, .no_link = true, .field = VMCS_GUEST_RIP,
           .outcome = FAULT_CODE(VEC_GP, 0) },
         { ROW("vmwrite.cpl3.link", "it precedes VMfailInvalid",
               "INS_VMWRITE_SHADOW_CPL", NULL),
-          WRITE, .cpl3 = true, .no_link = true, .field = VMCS_GUEST_RIP,
+          WRITE, .cpl = 3, .no_link = true, .field = VMCS_GUEST_RIP,
           .outcome = FAULT_CODE(VEC_GP, 0) },
         { ROW("vmread.real", "#UD in real-address mode",
               "INS_VMREAD_SHADOW_UD_MODES", "unrestricted-guest"),
@@ -226,8 +239,8 @@ TABLE(fails, failures, .id = "shadow.fails",
         shadow_write(&s, VMCS_GUEST_RIP, PATTERN & BITS(8 * sizeof(ulong) - 1, 0));
         s.vm->regs.rdx = FILL;
         s.vm->regs.rax = (ulong)at;
-        if (f->cpl3)
-                raw_guest_cpl3(s.vm);
+        if (f->cpl)
+                raw_guest_cpl(s.vm, f->cpl);
         if (f->no_link)
                 vmwrite(VMCS_VMCS_LINK_POINTER, ~0ull);
         if (f->fault) {

@@ -30,6 +30,8 @@ static const struct mode_row mode_rows[] = {
         MODE_ROW("vmxe-1.real", "VMXON in real-address mode, CR4.VMXE = 1",
                  "CR_VMXON_CR0_PE_CLEAR", "host32", INSN_VMXON, STATE_OFF,
                  RAW_REAL, 0, FAULT(VEC_UD)),
+        MODE_ROWS_INNER_CPL(VMXON, "outside", "INS_VMXON_GP_CPL", STATE_OFF),
+        MODE_ROWS_INNER_CPL(VMXON, "root", "INS_VMXON_GP_CPL_ROOT", STATE_ROOT),
         MODE_ROW("outside.cpl3", "VMXON at CPL 3, its operand a supervisor page",
                  "INS_VMXON_GP_CPL INS_VMXON_GP_BEFORE_OPERAND", NULL,
                  INSN_VMXON, STATE_OFF, RAW_CPL3, 0, FAULT_CODE(VEC_GP, 0)),

@@ -210,6 +210,23 @@ bool trap_at_cpl3_arg(const void *code, ulong arg, struct trap *t)
         return run_as_user(frame, page, arg, t);
 }
 
+bool trap_at_inner_cpl_arg(unsigned cpl, const void *code, ulong arg, struct trap *t)
+{
+        static u8 *page;
+        const u64 flat = DESC_S | DESC_DPL(cpl) | DESC_P | DESC_G;
+        const u64 width = sizeof(ulong) == 8 ? DESC_L : DESC_DB;
+        ulong rip = copy_code(&page, code_page, code);
+        u64 *spare = &this_cpu()->gdt[SEL_SPARE / 8];
+        ulong frame[5] = { rip, SEL_SPARE | cpl, RFLAGS_FIXED, rip + PAGE_SIZE,
+                           (SEL_SPARE + 8) | cpl };
+
+        spare[0] = desc_make(0, 0xfffff, flat | width | DESC_TYPE(11));
+        spare[1] = desc_make(0, 0xfffff, flat | DESC_DB | DESC_TYPE(3));
+        write_ds(SEL_USER_DATA);  /* as for CPL 3 */
+        write_es(SEL_USER_DATA);
+        return run_frame(frame, arg, t);
+}
+
 bool trap_at_cpl3(const void *code, struct trap *t)
 {
         return trap_at_cpl3_arg(code, 0, t);

@@ -38,7 +38,7 @@ static inline const struct trap *trap_last(void)
 bool trap_call(void (*fn)(void *), void *arg, struct trap *t);
 
 /*
- * The next three copy TRAP_CODE_SIZE bytes from @code to a page of their own,
+ * The next ones copy TRAP_CODE_SIZE bytes from @code to a page of their own,
  * run them there until an exception, and say which. `int $0x40` is the orderly
  * end (TRAP_END): t->vector is 40H, t->raised and the value returned false.
  * @arg is in (E/R)AX at the beginning; the other general registers are 0, and
@@ -50,6 +50,8 @@ bool trap_call(void (*fn)(void *), void *arg, struct trap *t);
 /* CPL 3, of the build's width; other pages are not accessible to it. */
 bool trap_at_cpl3(const void *code, struct trap *t);
 bool trap_at_cpl3_arg(const void *code, ulong arg, struct trap *t);
+/* CPL 1 or 2, by descriptors at SEL_SPARE; all pages of the kernel are accessible. */
+bool trap_at_inner_cpl_arg(unsigned cpl, const void *code, ulong arg, struct trap *t);
 #ifdef __x86_64__
 /* Compatibility mode, CPL 0 (32-bit code in SEL_CODE32). */
 bool trap_in_compat(const void *code, struct trap *t);

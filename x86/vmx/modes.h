@@ -43,6 +43,13 @@ void mode_run(const struct test_case *self, unsigned row);
 #define ROW(...) .head = { __VA_ARGS__ }
 #endif
 
+/* #GP(0) at the CPLs at which the kernel's pages are accessible. */
+#define MODE_ROWS_INNER_CPL(N, ID, RULES, STATE)                               \
+        MODE_ROW(ID ".cpl1", #N " at CPL 1", RULES, NULL, INSN_##N, STATE,     \
+                 RAW_CPL1, 0, FAULT_CODE(VEC_GP, 0)),                          \
+        MODE_ROW(ID ".cpl2", #N " at CPL 2", RULES, NULL, INSN_##N, STATE,     \
+                 RAW_CPL2, 0, FAULT_CODE(VEC_GP, 0))
+
 /* #UD in modes: @N as in the catalogue's ids (INS_N_UD_...), of every state. */
 #define MODE_ROWS_UD(N)                                                        \
         MODE_ROW("outside.real", #N " in real-address mode",                   \
@@ -98,6 +105,7 @@ void mode_run(const struct test_case *self, unsigned row);
                  #N " outside VMX operation at CPL 3 with CR4.VMXE = 0",       \
                  "INS_" #N "_UD_OUTSIDE_VMX", NULL, INSN_##N,                  \
                  STATE_OFF_VMXE0, RAW_CPL3, 0, FAULT(VEC_UD)),                 \
+        MODE_ROWS_INNER_CPL(N, "root", "INS_" #N "_GP_CPL", STATE_ROOT),       \
         MODE_ROW("root.cpl3", #N " at CPL 3, its operand a supervisor page",   \
                  "INS_" #N "_GP_CPL", NULL, INSN_##N, STATE_ROOT, RAW_CPL3, 0, \
                  FAULT_CODE(VEC_GP, 0)),                                       \

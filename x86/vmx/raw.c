@@ -119,6 +119,10 @@ static bool run_other(enum raw_mode mode, const void *code, ulong ax,
                       struct trap *t)
 {
         switch (mode) {
+        case RAW_CPL1:
+                return trap_at_inner_cpl_arg(1, code, ax, t);
+        case RAW_CPL2:
+                return trap_at_inner_cpl_arg(2, code, ax, t);
         case RAW_CPL3:
         case RAW_COMPAT_CPL3:
                 return trap_at_cpl3_arg(code, ax, t);
@@ -156,17 +160,27 @@ struct vmx_result raw_run(enum raw_mode mode, const struct code *code, ulong ax)
         return raw_flags((ulong)this_cpu()->trap.rflags);
 }
 
+void raw_guest_cpl(struct vm *vm, unsigned cpl)
+{
+        const u64 dpl = (u64)cpl << 5;
+        u16 cs = (u16)(vmread(VMCS_GUEST_CS_SELECTOR) | cpl);
+        u16 ss = (u16)(vmread(VMCS_GUEST_SS_SELECTOR) | cpl);
+
+        if (cpl == 3) {
+                cs = vm->mode == GUEST_COMPAT ? SEL_USER_CODE32 : SEL_USER_CODE;
+                ss = SEL_USER_DATA;
+        }
+        vmwrite(VMCS_GUEST_CS_SELECTOR, cs);
+        vmwrite(VMCS_GUEST_SS_SELECTOR, ss);
+        vmwrite(VMCS_GUEST_CS_ACCESS_RIGHTS,
+                vmread(VMCS_GUEST_CS_ACCESS_RIGHTS) | dpl);
+        vmwrite(VMCS_GUEST_SS_ACCESS_RIGHTS,
+                vmread(VMCS_GUEST_SS_ACCESS_RIGHTS) | dpl);
+}
+
 void raw_guest_cpl3(struct vm *vm)
 {
-        const u64 dpl3 = 3u << 5;
-
-        vmwrite(VMCS_GUEST_CS_SELECTOR, vm->mode == GUEST_COMPAT
-                                        ? SEL_USER_CODE32 : SEL_USER_CODE);
-        vmwrite(VMCS_GUEST_SS_SELECTOR, SEL_USER_DATA);
-        vmwrite(VMCS_GUEST_CS_ACCESS_RIGHTS,
-                vmread(VMCS_GUEST_CS_ACCESS_RIGHTS) | dpl3);
-        vmwrite(VMCS_GUEST_SS_ACCESS_RIGHTS,
-                vmread(VMCS_GUEST_SS_ACCESS_RIGHTS) | dpl3);
+        raw_guest_cpl(vm, 3);
 }
 
 void raw_program(struct vm *vm, const struct code *code, ulong ax)

@@ -43,6 +43,8 @@ void code_insn(struct code *code, enum insn_id id);
 
 enum raw_mode {
         RAW_NATIVE,       /* CPL 0, of the build's width; all VMX_FLAGS set */
+        RAW_CPL1,         /* the same at CPL 1 */
+        RAW_CPL2,         /* the same at CPL 2 */
         RAW_CPL3,         /* the same at CPL 3 */
         RAW_COMPAT,       /* compatibility mode, CPL 0; x86_64 builds only */
         RAW_COMPAT_CPL3,  /* the same at CPL 3 */
@@ -78,7 +80,8 @@ void raw_program(struct vm *vm, const struct code *code, ulong ax);
 __attribute__((warn_unused_result))
 struct vmx_result raw_guest(struct vm *vm, const struct code *code, ulong ax);
 
-/* The guest of @vm, not yet entered, begins at CPL 3. */
+/* The guest of @vm, not yet entered and of CPL 0, begins at @cpl, or at CPL 3. */
+void raw_guest_cpl(struct vm *vm, unsigned cpl);
 void raw_guest_cpl3(struct vm *vm);
 
 /* VMPTRST: the current-VMCS pointer; what fails makes the case fail. */
