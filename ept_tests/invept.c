@@ -163,7 +163,8 @@ struct reading {
 };
 
 static const struct reading readings[] = {
-        { ROW("single", "single-context reads its descriptor", NULL, "invept-single"),
+        { ROW("single", "single-context reads its descriptor",
+              "INS_INVEPT_MEM_PF", "invept-single"),
           SINGLE, FAULT_CODE(VEC_PF, 0) },
         { ROW("all", "all-context reads its descriptor", "INS_INVEPT_2_READS_DESC",
               "invept-all"), ALL, FAULT_CODE(VEC_PF, 0) },

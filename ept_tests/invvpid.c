@@ -131,6 +131,11 @@ struct descriptor {
         { ROW("address." id, "a linear address", "INS_INVVPID_TYPE0_CANON",    \
               "invvpid-address"), ADDRESS, VPID, address, ok }
 
+#define CANONICAL48(id, address, ok)                                           \
+        { ROW("address." id, "a linear address, 48 bits wide",                 \
+              "INS_INVVPID_TYPE0_CANON", "invvpid-address !la57"), ADDRESS,    \
+          VPID, address, ok }
+
 static const struct descriptor descriptors[] = {
         VPID_ROWS("0_VPID0", "address", "invvpid-address", ADDRESS),
         VPID_ROWS("1_VPID0", "single", "invvpid-single", SINGLE),
@@ -148,6 +153,11 @@ static const struct descriptor descriptors[] = {
         CANONICAL("bit-63-alone", BEYOND, false),
         CANONICAL("bit-63-clear", ~BEYOND, false),
         CANONICAL("bit-62-alone", BIT(62), false),
+        /* Beside the canonical addresses of 57 bits; and of 48. */
+        CANONICAL("bit-56-alone", 0x0100000000000000, false),
+        CANONICAL("bit-56-clear", 0xfeffffffffffffff, false),
+        CANONICAL48("bit-47-alone", 0x0000800000000000, false),
+        CANONICAL48("bit-47-clear", 0xffff7fffffffffff, false),
         { ROW("address.above-32", "a linear address above 4 GBytes",
               "INS_INVVPID_32BIT_ADDR", "invvpid-address host32"),
           ADDRESS, VPID, BIT(32), true },
@@ -186,13 +196,15 @@ struct reading {
 #define FAULTS FAULT_CODE(VEC_PF, 0)
 
 static const struct reading readings[] = {
-        { ROW("address", "individual-address reads it", NULL, "invvpid-address"),
+        { ROW("address", "individual-address reads it", "INS_INVVPID_MEM_PF",
+              "invvpid-address"),
           ADDRESS, FAULTS },
-        { ROW("single", "single-context reads it", NULL, "invvpid-single"),
+        { ROW("single", "single-context reads it", "INS_INVVPID_MEM_PF",
+              "invvpid-single"),
           SINGLE, FAULTS },
         { ROW("all", "all-context reads it", "INS_INVVPID_2_READS_DESC", "invvpid-all"),
           ALL, FAULTS },
-        { ROW("retaining", "retaining globals reads it", NULL,
+        { ROW("retaining", "retaining globals reads it", "INS_INVVPID_MEM_PF",
               "invvpid-retaining-globals"), RETAINING, FAULTS },
         { ROW("unsupported", "an unsupported type fails before it is read",
               "INS_INVVPID_TYPE_BEFORE_OPERAND INS_INVVPID_ORDER", NULL),

@@ -43,13 +43,6 @@ CASE(reserved, .id = "capability.basic.reserved", .sdm = SDM,
                      BITS(47, 45) | BIT(57) | BITS(63, 59));
 }
 
-CASE(reserved_fred, .id = "capability.basic.reserved-without-fred", .sdm = SDM,
-     .title = "bit 58 is 0 without FRED", .needs = "!fred",
-     .rules = "CAP_BASIC_RESERVED_63_57")
-{
-        CHECK_MASKED("IA32_VMX_BASIC", basic(), 0, CAP_NESTED_EXCEPTION);
-}
-
 CASE(addresses, .id = "capability.basic.address-width", .sdm = SDM,
      .title = "bit 48 is 0 on a processor with Intel 64 architecture",
      .needs = "intel64", .rules = "CAP_BASIC_BIT48_PAWIDTH")

@@ -265,7 +265,8 @@ struct step {
 };
 
 static const struct step steps[] = {
-        { ROW("1-operation", "a VMXON region of one's own", NULL, NULL), enter_operation },
+        { ROW("1-operation", "a VMXON region of one's own",
+              "INS_VMXON_SUCCESS INS_VMXON_NO_CURRENT_VMCS", NULL), enter_operation },
         { ROW("2-initialise", "a VMCS for each guest", "VMCS_ST_ONE_CURRENT", NULL),
           make_guests },
         { ROW("3-dump", "the fields of the guests, compared", "VMCS_RW_PERSIST_SWITCH",

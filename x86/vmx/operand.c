@@ -105,6 +105,23 @@ void place_line(struct operand *o, bool unused)
         put_and_run(o, 64 - o->size / 2);
 }
 
+/* [AX + 8 * DX - DISPLACEMENT] */
+void place_sib(struct operand *o, bool unused)
+{
+        const u16 index = 0x123;
+        const s32 displacement = -0x1230;
+        struct { u8 sib; s32 displacement; } __attribute__((packed)) more = {
+                0xd0, displacement,
+        };
+
+        (void)unused;
+        put(o, 0);
+        o->ax -= (ulong)(8 * index + displacement);
+        CODE_ADD(&o->code, 0x31, 0xd2);                 /* xor DX, DX */
+        operand_dx(o, index);
+        operand_insn_modrm(o, 0x84, &more, sizeof(more));
+}
+
 #define BEHIND_BASE 0x100  /* where the operand is in its segment */
 
 /* FS or GS with a base other than 0. */

@@ -18,7 +18,7 @@ typedef void place_fn(struct operand *o, bool rejected);
 place_fn place_not_present, place_reserved_bit, place_smap, place_write_protected;
 place_fn place_split;
 /* Not aligned; over a cache line; a segment base. */
-place_fn place_odd, place_line, place_fs_override, place_gs_override;
+place_fn place_odd, place_line, place_fs_override, place_gs_override, place_sib;
 #ifdef __x86_64__
 /* Canonical addresses; null selectors; other encodings. */
 place_fn place_canonical, place_canonical_end, place_fs_base, place_gs_base;
@@ -40,6 +40,7 @@ place_fn place_rex_w, place_address_size, place_rip_relative;
 #define place_read_only NULL
 #define place_code NULL
 #define place_code_execute_only NULL
+#define place_address_16 NULL
 
 /* Ends what the canonical places mapped. */
 void operand_unmap(void);
@@ -49,6 +50,7 @@ place_fn place_ds_limit, place_es_limit, place_fs_limit, place_gs_limit;
 place_fn place_cs_limit, place_ss_limit_ebp, place_ss_limit_prefix;
 place_fn place_ds_null, place_es_null, place_fs_null, place_gs_null;
 place_fn place_execute_only, place_read_only, place_code, place_code_execute_only;
+place_fn place_address_16;
 
 #define place_canonical NULL
 #define place_canonical_end NULL
@@ -155,6 +157,10 @@ void operand_run(const struct test_case *self, unsigned row);
                     "INS_PREFIX_REX_SEG_ADDR", NULL, gs_override, { 0 }),      \
         OPERAND_ROW(N, "address-size", "an address-size prefix",               \
                     "INS_PREFIX_REX_SEG_ADDR", "host64", address_size, { 0 }), \
+        OPERAND_ROW(N, "address-16", "a 16-bit address that wraps",            \
+                    "INS_MEM_ADDRESSING", "host32", address_16, { 0 }),        \
+        OPERAND_ROW(N, "sib", "base, scaled index and displacement",           \
+                    "INS_MEM_ADDRESSING", NULL, sib, { 0 }),                   \
         OPERAND_ROW(N, "rip-relative", "an operand relative to RIP",           \
                     "INS_PREFIX_REX_SEG_ADDR", "host64", rip_relative, { 0 })
 

@@ -89,6 +89,26 @@ static void change_cs(struct operand *o, u8 selector)
                  0xcb);                                 /* lret */
 }
 
+/* FS:[BX + SI], which wraps to the operand; AX leads elsewhere. */
+void place_address_16(struct operand *o, bool unused)
+{
+        static const u32 bx = 0x1234ff00, si = 0x56780300;
+
+        (void)unused;
+        put(o, 2 * 0x100);
+        o->ax = 0;
+        CODE_ADD(&o->code, 0x53, 0x56, 0xbb);           /* push BX, SI; mov BX */
+        code_add(&o->code, &bx, sizeof(bx));
+        CODE_ADD(&o->code, 0xbe);                       /* mov SI */
+        code_add(&o->code, &si, sizeof(si));
+        operand_flags(o);
+        CODE_ADD(&o->code, 0x64, 0x67);
+        code_insn(&o->code, o->insn);
+        CODE_ADD(&o->code, 0x5e, 0x5b);                 /* pop SI, BX */
+        spare((u32)(ulong)o->page, 0xfffff, DATA_RW, DESC_G);
+        write_fs(SEL_SPARE);
+}
+
 static void with_cs(struct operand *o, u16 selector)
 {
         change_cs(o, (u8)selector);
