@@ -4,6 +4,7 @@
  */
 #include "x86/vmx/modes.h"
 #include "x86/vmx/operand.h"
+#include "x86/vmx/pointer.h"
 
 #define SDM_READ "VMX Instruction Reference > VMREAD"
 #define SDM_WRITE "VMX Instruction Reference > VMWRITE"
@@ -27,6 +28,62 @@ OPERANDS(vmread_operands, read_operands, .id = "vmread.operand",
          .title = "access to the destination of VMREAD", .sdm = SDM_READ)
 OPERANDS(vmwrite_operands, write_operands, .id = "vmwrite.operand",
          .title = "access to the source of VMWRITE", .sdm = SDM_WRITE)
+
+struct order {
+        struct row head;
+        u8 insn;
+        u32 field;
+        bool current;
+        struct vmx_result at_cpl0;
+};
+
+#define ORDER(id, title, rule, N, FIELD, CURRENT, ...) \
+        { ROW(id, title, rule), INSN_##N, FIELD, CURRENT, __VA_ARGS__ }
+#define ORDER_ROWS(N, id)                                                     \
+        ORDER(id ".no-current", #N ", no VMCS current", "INS_" #N "_ORDER",   \
+              N, VMCS_GUEST_RSP, false, FAIL_INVALID),                        \
+        ORDER(id ".unsupported", #N ", an encoding that names no field",      \
+              "INS_" #N "_ORDER", N, 0x03fe, true,                            \
+              FAIL_VALID(VMERR_UNSUPPORTED_FIELD))
+
+static const struct order orders[] = {
+        ORDER_ROWS(VMREAD, "vmread"), ORDER_ROWS(VMWRITE, "vmwrite"),
+        ORDER("vmwrite.read-only", "VMWRITE, a read-only field", "INS_VMWRITE_ORDER",
+              VMWRITE, VMCS_EXIT_REASON, true, { 0 }),
+        ORDER("vmlaunch.no-current", "VMLAUNCH, no VMCS current",
+              "INS_VMLAUNCH_GP_CPL", VMLAUNCH, 0, false, FAIL_INVALID),
+        ORDER("vmresume.no-current", "VMRESUME, no VMCS current",
+              "INS_VMRESUME_GP_CPL", VMRESUME, 0, false, FAIL_INVALID),
+};
+
+/* What it does at CPL 0 (kind 0: it depends on IA32_VMX_MISC[29]), then at CPL 3. */
+TABLE(cpl_first, orders, .id = "cpl-first",
+      .title = "the CPL is looked at before what else is wrong", .sdm = SDM_READ)
+{
+        static u64 operand;
+        const struct order *o = case_row(self, row);
+        struct code code = { 0 };
+
+        CODE_ADD(&code, 0xb9);                  /* mov CX */
+        code_add(&code, &o->field, sizeof(o->field));
+        code_insn(&code, o->insn);
+        if (o->current) {
+                vm_begin(GUEST_NATIVE);
+                vm_poison(o->at_cpl0.code);
+        } else {
+                begin_without_vmcs();
+        }
+        if (o->at_cpl0.kind)
+                check_result(__FILE__, (int)self->line, "at CPL 0",
+                             raw_run(RAW_NATIVE, &code, (ulong)&operand), o->at_cpl0);
+        if (o->current)
+                vm_poison(0);
+        CHECK_RESULT("at CPL 3", raw_run(RAW_CPL3, &code, (ulong)&operand),
+                     FAULT_CODE(VEC_GP, 0));
+        if (o->current)
+                CHECK_EQ("VM-instruction error", vmread(VMCS_VM_INSTRUCTION_ERROR),
+                         VMERR_UNSUPPORTED_FIELD);
+}
 
 struct prefix {
         struct row head;
