@@ -85,24 +85,6 @@ FAMILY(write_bits_64, 32, .id = "vmwrite.encoding.bit-32-up",
         check_bit(32 + row, check_write);
 }
 
-/*
- * A control that this suite does not know can be 1: the processor may have
- * fields that the suite does not know either. The controls of the default1
- * class are fixed to 1 and mean nothing.
- */
-static bool is_newer(void)
-{
-        for (unsigned word = 0; word < CONTROL_WORDS; word++) {
-                u64 may = vmx_caps()->limits[word].may &
-                          ~vmx_caps()->plain_limits[word].must;
-
-                for (unsigned bit = 0; bit < 64; bit++)
-                        if (may & BIT(bit) && !control_find((enum control_word)word, bit))
-                                return true;
-        }
-        return false;
-}
-
 struct bad {
         struct row head;
         u32 encoding;
@@ -160,32 +142,6 @@ static const struct bad structural[] = {
             "VMCS_FLD_64_CTL_ENCLV", NULL }, 0x2036, VMCS_TSC_OFFSET },
 };
 
-/* An encoding that a field may get some day. */
-static bool is_well_formed(u32 encoding)
-{
-        return !(encoding & ~0x6fffu) &&
-               (!vmcs_is_high(encoding) || vmcs_width(encoding) == VMCS_WIDTH_64);
-}
-
-TABLE(structure, structural, .id = "vmcs.encoding",
-      .title = "VMREAD and VMWRITE fail with error 12", .sdm = SDM)
-{
-        const struct bad *b = case_row(self, row);
-
-        vm_begin(GUEST_NATIVE);
-        if (b->encoding == 0x2036 && control_can_be_1(WORD_SECONDARY, BIT(28))) {
-                case_skip("secondary control 28 can be 1");
-                return;
-        }
-        if (is_well_formed(b->encoding) && is_newer() && vmcs_has(b->encoding)) {
-                case_skip("the processor has controls that are not known here");
-                return;
-        }
-        check_supported(b->neighbour);
-        check_read(b->encoding);
-        check_write(b->encoding);
-}
-
 static const struct bad holes[] = {
 #define HOLE(encoding, neighbour) \
         { { #encoding, "an index between fields", NULL, NULL }, encoding, VMCS_##neighbour }
@@ -211,6 +167,58 @@ static const struct bad holes[] = {
         HOLE(0x6c1e, HOST_RIP), HOLE(0x6c20, HOST_RIP),
 };
 
+/*
+ * Editions of the SDM add fields, and processors have some that no edition
+ * names: a few are no violation, many are a target that does not look.
+ */
+#define FEW 8
+
+static unsigned unknown_fields(void)
+{
+        unsigned count = 0;
+
+        for (unsigned i = 0; i < ARRAY_LEN(holes); i++)
+                count += vmcs_has(holes[i].encoding);
+        return count;
+}
+
+static bool is_well_formed(u32 encoding)
+{
+        return !(encoding & ~0x6fffu) &&
+               (!vmcs_is_high(encoding) || vmcs_width(encoding) == VMCS_WIDTH_64);
+}
+
+/* May @encoding be that of a field which this suite does not know? */
+static bool is_unknown_field(u32 encoding)
+{
+        return is_well_formed(encoding) && vmcs_has(encoding) &&
+               unknown_fields() <= FEW;
+}
+
+static void check_encoding(const struct bad *b)
+{
+        if (is_unknown_field(b->encoding)) {
+                case_skip("a field that is not known here");
+                return;
+        }
+        check_supported(b->neighbour);
+        check_read(b->encoding);
+        check_write(b->encoding);
+}
+
+TABLE(structure, structural, .id = "vmcs.encoding",
+      .title = "VMREAD and VMWRITE fail with error 12", .sdm = SDM)
+{
+        const struct bad *b = case_row(self, row);
+
+        vm_begin(GUEST_NATIVE);
+        if (b->encoding == 0x2036 && control_can_be_1(WORD_SECONDARY, BIT(28))) {
+                case_skip("secondary control 28 can be 1");
+                return;
+        }
+        check_encoding(b);
+}
+
 TABLE(hole, holes, .id = "vmcs.encoding.hole",
       .title = "an encoding that no field has: error 12", .sdm = SDM,
       .rules = "VMCS_ENC_HOLES")
@@ -218,13 +226,7 @@ TABLE(hole, holes, .id = "vmcs.encoding.hole",
         const struct bad *b = case_row(self, row);
 
         vm_begin(GUEST_NATIVE);
-        if (is_newer() && vmcs_has(b->encoding)) {
-                case_skip("the processor has controls that are not known here");
-                return;
-        }
-        check_supported(b->neighbour);
-        check_read(b->encoding);
-        check_write(b->encoding);
+        check_encoding(b);
 }
 
 #define WIDTHS_AND_TYPES 16
@@ -266,13 +268,8 @@ static ulong quick(ulong encoding, ulong *value, bool write)
         return flags & VMX_FLAGS;
 }
 
-static bool is_documented(u32 encoding)
-{
-        return !(encoding & 0x1000) && vmcs_field_find(encoding) &&
-               (!vmcs_is_high(encoding) || vmcs_width(encoding) == VMCS_WIDTH_64);
-}
-
-static void scan_one(u32 encoding, bool newer)
+/* Returns whether it is a field that this suite does not know. */
+static bool scan_one(u32 encoding)
 {
         ulong value = FILL, read = quick(encoding, &value, false), written;
         bool read_only = vmcs_type(encoding) == VMCS_TYPE_READ_ONLY &&
@@ -280,30 +277,30 @@ static void scan_one(u32 encoding, bool newer)
 
         if (read && read != RFLAGS_ZF) {
                 CHECK_EQ("flags after VMREAD", read, RFLAGS_ZF);
-                return;
+                return false;
         }
         if (read && value != FILL)
                 CHECK_EQ("destination", value, FILL);
-        if (!read && !is_documented(encoding))
-                CHECK("no field has this encoding", newer,
-                      "VMREAD of encoding 0x%x succeeded", encoding);
         written = quick(encoding, &value, true);
         if (written != (read || read_only ? RFLAGS_ZF : 0))
                 CHECK_EQ("flags after VMWRITE", written,
                          read || read_only ? RFLAGS_ZF : 0);
+        if (!read && !is_well_formed(encoding))
+                CHECK("the encoding is of no field", false,
+                      "VMREAD of encoding 0x%x succeeded", encoding);
+        return !read && !vmcs_is_high(encoding) && !vmcs_field_find(encoding);
 }
 
 struct block {
-        u32 first;
-        bool newer;
+        u32 first, unknown;
 };
 
 static void scan_block(void *arg)
 {
-        const struct block *b = arg;
+        struct block *b = arg;
 
         for (u32 low = 0; low < 0x400; low++)
-                scan_one(b->first | low, b->newer);
+                b->unknown += scan_one(b->first | low);
 }
 
 /* Width, type and bit 12 are the family's number: 1,024 encodings each. */
@@ -311,7 +308,7 @@ FAMILY(scan, 2 * WIDTHS_AND_TYPES, .id = "vmcs.encoding.scan",
        .title = "each encoding either names a field or fails with error 12", .sdm = SDM,
        .rules = "VMCS_ENC_WIDTH_CODE_EXHAUSTIVE")
 {
-        struct block block = { row << 10, is_newer() };
+        struct block block = { row << 10, 0 };
         struct trap t;
 
         vm_begin(GUEST_NATIVE);
@@ -319,4 +316,6 @@ FAMILY(scan, 2 * WIDTHS_AND_TYPES, .id = "vmcs.encoding.scan",
         vm_poison(VMERR_UNSUPPORTED_FIELD);
         CHECK("no access raises an exception", !trap_call(scan_block, &block, &t),
               "vector %u", t.vector);
+        CHECK("encodings of no known field fail", block.unknown <= FEW,
+              "VMREAD of %u of them succeeded", block.unknown);
 }
