@@ -24,7 +24,7 @@ def compile_image(folder, name, *options):
     """An image NAME.elf without a machine, and a ROM that has only its slot."""
     folder.mkdir(parents=True, exist_ok=True)
     # The path of the source goes into the image: make it the same everywhere.
-    command = ["gcc", "-m64", *options, "-fno-toplevel-reorder", "-nostdlib", "-static"]
+    command = ["gcc", "-m64", *options, "-fno-toplevel-reorder", "-ffreestanding", "-nostdlib", "-static"]
     command += ["-fno-pie", "-no-pie", "-Wl,--build-id", f"-I{ROOT}/lib", "suite.c"]
     subprocess.run([*command, "-o", str(folder / f"{name}.elf")], cwd=DATA, check=True)
     (folder / f"{name}.rom").write_bytes(b"VMXT-CMDLINE-01\0".ljust(65536, b"\0"))

@@ -68,8 +68,9 @@ def _check(suite, options):
             problems.append(f"{where}: names no rule")
     for name in targets.names(options.configs):
         target = targets.find(options.configs, name)
-        for entry in expect.for_target(options.configs, target).unmatched(suite.cases):
-            problems.append(f"{entry.where}: {entry.id!r} matches no case")
+        expect.for_target(options.configs, target)
+    for entry in expect.Expectations(expect.files(options.configs)).unmatched(suite.cases):
+        problems.append(f"{entry.where}: {entry.id!r} matches no case")
     for problem in dict.fromkeys(problems):
         print(problem)
     if not problems:

@@ -14,15 +14,6 @@ END = "<!-- deviations: end -->"
 _BETWEEN = re.compile(re.escape(BEGIN) + r"\n.*?" + re.escape(END), re.DOTALL)
 
 
-def _files(configs):
-    folder = os.path.join(configs, "expectations")
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".toml"))
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}") from error
-    return [(name.removesuffix(".toml"), os.path.join(folder, name)) for name in names]
-
-
 def _cell(text):
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -43,7 +34,8 @@ def _reasons(entries):
 def text(configs):
     """The list as Markdown."""
     parts = []
-    for name, path in _files(configs):
+    for path in expect.files(configs):
+        name = os.path.basename(path).removesuffix(".toml")
         lines = _reasons(expect.Expectations([path]).entries)
         if not lines:
             parts.append(f"**{name}**: none found so far.\n")

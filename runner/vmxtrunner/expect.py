@@ -10,6 +10,7 @@
     when = { cpu = "tigerlake" }  # only then: items of the fingerprint
 """
 import bisect
+import glob
 import os
 import re
 from fnmatch import fnmatchcase, translate
@@ -117,6 +118,11 @@ def is_ok(outcome, entry, strict):
     if strict and outcome == "skip":
         return entry is not None
     return outcome in AS_EXPECTED
+
+
+def files(configs):
+    """The paths of all files of expectations, sorted."""
+    return sorted(glob.glob(os.path.join(glob.escape(configs), "expectations", "*.toml")))
 
 
 def for_target(configs, target):

@@ -35,6 +35,9 @@ PROGRAM = {"suite": (str, ...), "packages": ([str], ...), "take": ([str], ("*",)
 # What of a kernel's package is unpacked: the rest is drivers.
 KERNEL_FILES = ("./boot/vmlinuz-*", "*/kvm.ko*", "*/kvm-intel.ko*", "*/irqbypass.ko*")
 
+# Nothing is unpacked outside of the folder, where this Python can see to it.
+INSIDE_ONLY = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+
 _URI = re.compile(r"'([^']+)' (\S+) (\d+) ?(\S*)")
 
 
@@ -275,7 +278,7 @@ class Set:
                 with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                     for member in archive:
                         if any(fnmatchcase(member.name, pattern) for pattern in self.keep):
-                            archive.extract(member, folder, set_attrs=member.isfile())
+                            archive.extract(member, folder, set_attrs=member.isfile(), **INSIDE_ONLY)
             except tarfile.TarError as error:
                 raise Infrastructure(f"cannot unpack {name}: {error}") from error
 
