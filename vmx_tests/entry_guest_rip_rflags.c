@@ -329,7 +329,17 @@ FAMILY(ssp_high, 3, .id = "entry.guest.ssp.high",
         unsigned width = linear_address_width();
         const u64 bad[] = { BIT(63), BIT(width), ~BIT(63) & ~7ull };
 
-        ssp_check(self, GUEST_LONG, BIT(width - 1), bad[row]);
+        ssp_check(self, GUEST_LONG, ~(BIT(width - 1) - 1), bad[row]);
+}
+
+CASE(ssp_not_canonical, .id = "entry.guest.ssp.not-canonical",
+     .title = "SSP[N-1] may differ from SSP[63:N]", .sdm = SDM,
+     .rules = "ENTG_SSP_HIGH_BITS_IDENTICAL",
+     .needs = "load-cet-state-entry host64")
+{
+        u64 ssp = BIT(linear_address_width() - 1);
+
+        ssp_check(self, GUEST_LONG, ssp, ssp);
 }
 
 /* Whether SSP[63:32] are checked outside 64-bit mode the SDM leaves open. */

@@ -79,7 +79,7 @@ bool remote_wait_done(struct remote *r)
 }
 
 #define MOMENT_VECTOR 0x7d
-#define MOMENT 1000000u         /* clocks of the APIC timer */
+#define MOMENT 200000u          /* clocks of the APIC timer */
 
 void remote_moment(void)
 {
