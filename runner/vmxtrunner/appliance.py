@@ -279,8 +279,11 @@ def packaged_bochs(name):
     with packages.locked():
         program = packages.Catalogue().program(name)
         program.ensure()
-    libraries = os.path.join(program.root, "usr/lib/x86_64-linux-gnu")
-    argv = [os.path.join(libraries, "ld-linux-x86-64.so.2"), "--library-path", libraries]
+    # Before Debian 13 the C library is in /lib.
+    folders = [os.path.join(program.root, way, "lib/x86_64-linux-gnu") for way in ("usr", "")]
+    libraries = folders[0]
+    argv = [program.find("*lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")]
+    argv += ["--library-path", ":".join(folders)]
     argv.append(os.path.join(program.root, "usr/bin/bochs-bin"))
     environment = {
         "LTDL_LIBRARY_PATH": os.path.join(libraries, "bochs/plugins"),
