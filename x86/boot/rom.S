@@ -1,7 +1,9 @@
 /*
  * The end of every ROM: from the reset vector to the image's entry. It is the
  * same for all of them. It finds the ROM's beginning by the slot's magic and
- * the rest in the image's ROM header (entry.S).
+ * the rest in the image's ROM header (entry.S). Where several ROMs are stacked,
+ * each reset starts the next one, from the top down (lib/PROTOCOL.md > A stack
+ * of ROMs).
  */
 #include "boot.h"
 #include "../cpu.h"
@@ -38,11 +40,37 @@ start32:
         and $0xfe, %al                  /* bit 0 would reset */
         out %al, $0x92
 1:
-        mov $0xffff0000, %ebp
+        xor %ebp, %ebp                  /* 4 GiB */
+1:      sub $0x10000, %ebp
         cmpl $ROM_MAGIC, (%ebp)
-        je 1f
-        mov $0xfffe0000, %ebp
-1:
+        jne 1b
+        movzbl ROM_STACK(%ebp), %ecx
+        jecxz start_rom                 /* there is no other */
+
+        mov $CMOS_SHUTDOWN_STATUS, %al
+        out %al, $0x70
+        in $0x71, %al
+        movzbl %al, %edx
+        shr %edx                        /* so many have ended */
+        jc stop                         /* and one began and has not */
+        cmp %ecx, %edx
+        jae stop
+        inc %eax
+        out %al, $0x71
+1:      dec %edx
+        js start_rom
+2:      sub $0x10000, %ebp
+        cmpl $ROM_MAGIC, (%ebp)
+        jne 2b
+        jmp 1b
+
+stop:   mov $AT(shutdown), %esi
+        mov $8, %ecx
+        mov $0x8900, %dx
+        rep outsb
+        hlt
+
+start_rom:
         mov $IMAGE_ADDRESS, %edi
         lea ROM_SLOT(%ebp), %esi
         lea ROM_HEADER(%esi), %ebx      /* magic, image end, bss, bss end, entry */
@@ -64,6 +92,9 @@ gdt:    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
 gdt_pointer:
         .word gdt_pointer - gdt - 1
         .long AT(gdt)
+
+shutdown:
+        .ascii "Shutdown"
 
         .org 0xf0
         .code16
