@@ -202,6 +202,9 @@ class InnerBoot:
             self._stopped = found[0].decode("utf-8", "replace").strip()
             self.host.ask(KILL)
 
+    def hands_on(self):
+        return False
+
     def stop(self):
         """Has QEMU killed if it still runs; a host that does not obey is ended."""
         rest = self.read()

@@ -154,15 +154,21 @@ class Boot:
                 return f"killed by signal {-self.code}"
         return f"exit status {self.code}"
 
-    def target_log(self, limit=1 << 18):
-        """The end of what the target itself wrote, as text."""
+    def hands_on(self):
+        """Whether the process goes on with another kernel, in a boot of its own."""
+        return False
+
+    def target_log(self, limit=1 << 18, since=0, until=None):
+        """The end of what the target itself wrote, as text; of its logs, the bytes named."""
         texts = []
-        for path in [*self.launch.logs, self.console]:
+        for path in [*self.launch.logs, self.console] if until is None else self.launch.logs:
             try:
                 with open(path, "rb") as stream:
                     size = stream.seek(0, os.SEEK_END)
-                    stream.seek(max(0, size - limit))
-                    text = stream.read(limit).decode("utf-8", "replace").strip()
+                    last = size if until is None else until
+                    first = 0 if path == self.console else since
+                    stream.seek(max(first, last - limit))
+                    text = stream.read(max(0, last - stream.tell())).decode("utf-8", "replace").strip()
             except OSError:
                 continue
             if text:

@@ -4,8 +4,8 @@ One thread. Each slot (of -j) has one boot at a time; a Task is the work that on
 kernel still has. A boot that ends badly costs one case: the one that was running,
 or the last one whose result nothing confirmed, or the first that never began.
 """
+import itertools
 import os
-import re
 import selectors
 import shutil
 import time
@@ -15,51 +15,14 @@ from .errors import Infrastructure
 from .results import Result
 from .scratch import Scratch
 from .signals import Signals
+from .work import Follower, Running, excerpt_of
 
 POLL = 0.005  # seconds between two looks at the outputs
 MAX_SILENT = 2  # boots of a kernel without a hello until it is given up
-_BOILERPLATE = re.compile(
-    r"^=+$|^==> .* <==$|^\d{11}i\[|Bochs connected|Bochs x86 Emulator|Built from|Timestamp:|^Next at t=0"
-    r"|^\(0\) \[0x0000fffffff0\]|Shutdown port|exiting with the following"
-)
 # Boots in a row in which no case began. A crash may swallow the first line of the
 # case that caused it, and is quick; silence is neither.
 MAX_FRUITLESS = {"crash": 50}
 MAX_FRUITLESS_SLOW = 3
-
-
-class Task:
-    """The cases of one kernel that have no result yet, in rising order."""
-
-    def __init__(self, kernel, indices, repeat=1, wanted=None):
-        self.kernel = kernel
-        self.pending = list(indices)
-        self.repeat = repeat
-        # The cases whose results were asked for; of others only a bad one is told.
-        self.wanted = set(indices if wanted is None else wanted)
-        self.bad = []  # ids of the cases that did not end as expected
-        self.silent = 0  # boots without a hello
-        self.fruitless = 0  # boots in a row without a result
-        self.alone = 0  # so many next boots run one case only
-
-
-class Running:
-    """One boot in progress."""
-
-    def __init__(self, task, indices, boot, number, slot, folder):
-        kernel = task.kernel
-        self.task, self.indices, self.boot = task, indices, boot
-        self.number, self.slot, self.folder = number, slot, folder
-        self.session = wire.Session(kernel.build, kernel.arch, len(kernel.cases), indices)
-        self.began = self.moved = time.monotonic()
-        self.ended_at = None  # when the last line came
-        self.case = None  # the case that runs
-        self.case_began = 0.0
-        self.seconds = {}
-        self.results = set()
-        self.fingerprint = {}
-        self.broken = None
-        self.any_case = False
 
 
 class Engine:
@@ -75,8 +38,10 @@ class Engine:
         self.trouble = []  # what makes the run untrustworthy: exit status 4
         self._boots = 0
         self._running = {}  # slot -> Running
+        self._followers = {}  # slot -> [Follower], of the process that runs there
         self._launchers = {}
         self._deadline = None
+        self._waiting = []  # the tasks that no process has
         self._selector = selectors.DefaultSelector()
         self._scratch = None
 
@@ -112,10 +77,11 @@ class Engine:
             self._fail(f"broken target: {guard.kernel.name} did not pass ({names})")
 
     def _run_tasks(self, tasks):
-        waiting = list(tasks)
-        while (waiting or self._running) and not self.stop_reason:
-            while waiting and len(self._running) < self.options.jobs:
-                self._start(waiting.pop(0))
+        waiting = self._waiting = list(tasks)
+        while (waiting or self._running or any(self._followers.values())) and not self.stop_reason:
+            for slot in range(self.options.jobs):
+                if slot not in self._running and (self._followers.get(slot) or waiting):
+                    self._start(slot, waiting)
             self._wait()
             for running in list(self._running.values()):
                 if self._watch(running):
@@ -124,30 +90,71 @@ class Engine:
             if self._deadline and time.monotonic() > self._deadline:
                 self.stop_reason = f"the run's time limit of {self.options.max_time:g} s"
 
-    def _start(self, task):
-        # What is known to end the target can take results of other cases along
-        # that are still on their way: it runs alone, and when all else is done.
-        indices = machines.fitting(self._calm(task) or task.pending[:1])
-        if self.options.isolate or task.alone:
-            indices, task.alone = indices[:1], max(0, task.alone - 1)
-        slot = next(s for s in range(self.options.jobs) if s not in self._running)
-        launcher = self._launchers.setdefault(slot, machines.Launcher(self.target))
+    def _start(self, slot, waiting):
+        """Begins the next boot of a slot: of the process that is there, or of a new one."""
+        followers = self._followers.setdefault(slot, [])
         self._boots += 1
-        folder = os.path.join(self._scratch.path, str(self._boots))
-        os.mkdir(folder)
-        boot = launcher.start(task.kernel, indices, folder)
-        running = Running(task, indices, boot, self._boots, slot, folder)
+        if not followers:
+            launcher = self._launchers.setdefault(slot, machines.Launcher(self.target))
+            folder = os.path.join(self._scratch.path, str(self._boots))
+            os.mkdir(folder)
+            tasks = self._batch(launcher, waiting)
+            members = [(task, self._share(task)) for task in tasks]
+            boots = launcher.start_chain([(task.kernel, indices) for task, indices in members], folder)
+            process = []
+            followers += [Follower(*m, boot, folder, process) for m, boot in zip(members, boots)]
+        task, indices, boot, folder, process = followers.pop(0)
+        task.alone = max(0, task.alone - 1)
+        running = Running(task, indices, boot, self._boots, slot, folder, process)
         self._running[slot] = running
         if boot.pidfd >= 0:
             self._selector.register(boot.pidfd, selectors.EVENT_READ)
+        later = {"chain": process[0].number} if len(process) > 1 else {}
         self.record.event(
             "boot",
             boot=running.number,
             kernel=task.kernel.name,
             cases=machines.ranges.text_of(indices),
             command=boot.launch.argv,
+            **later,
         )
         self.ui.boot(running)
+
+    def _share(self, task):
+        """The cases of @task that its next boot runs."""
+        # What is known to end the target can take results of other cases along
+        # that are still on their way: it runs alone, and when all else is done.
+        indices = machines.fitting(self._calm(task) or task.pending[:1])
+        return indices[:1] if self.options.isolate or task.alone else indices
+
+    def _batch(self, launcher, waiting):
+        """Takes from @waiting the tasks that the next process runs, one after the other.
+
+        At first many, at last single ones, so that all slots have work to the end.
+        """
+        most = min(self.target.options.get("chain", 1), len(waiting) // (2 * self.options.jobs))
+        batch = [waiting.pop(0)]
+        if most > 1 and self._goes_along(batch[0], launcher):
+            batch += itertools.islice((t for t in waiting if self._goes_along(t, launcher)), most - 1)
+            waiting[:] = [task for task in waiting if task not in batch]
+        return batch
+
+    def _goes_along(self, task, launcher):
+        """Whether the next boot of @task may share its process with other kernels."""
+        if task.apart or task.alone or task.silent or task.fruitless or self.options.isolate:
+            return False
+        calm = self._calm(task)
+        # With several processors a reset puts Bochs's clock forward by an hour, whose
+        # events take it seconds: the instruction counters begin anew, and it takes the
+        # difference for instructions.
+        return bool(calm) and launcher.processors(task.kernel, calm) == 1
+
+    def _abandon(self, slot):
+        """Ends the process of a slot; the tasks that it has not come to wait again."""
+        followers = self._followers.pop(slot, [])
+        for follower in followers:
+            follower.boot.stop()
+        self._waiting[:0] = [follower.task for follower in followers]
 
     def _calm(self, task):
         """The pending cases of @task that are not known to end the target."""
@@ -275,10 +282,19 @@ class Engine:
             text = f"the target ended before the kernel did ({boot.how_it_ended()})"
         log = boot.target_log()
         del self._running[running.slot]
+        doubtful = kind != "stopped" and self._is_doubtful(running, kind)
+        if doubtful:
+            kind, text = "broken", f"{text or 'more hellos than kernels'}; all of the process runs again"
+        goes_on = kind == "end" and boot.hands_on()
+        if not goes_on:
+            self._abandon(running.slot)
         if kind not in ("end", "stopped") and self._scratch.full():
             raise Infrastructure(f"{self._scratch.path}: the disk is full")
         try:
-            self._settle(running, kind, text, log)
+            if doubtful:
+                self._void(running)
+            else:
+                self._settle(running, kind, text, log)
         finally:
             self._note_fingerprint(running)
             logs = self.record.boot_logs(running.number, task.kernel.name, boot.data, log)
@@ -291,9 +307,29 @@ class Engine:
                 bytes=len(boot.data),
                 logs=logs,
             )
-            shutil.rmtree(running.folder, ignore_errors=True)
+            if not goes_on:
+                shutil.rmtree(running.folder, ignore_errors=True)
             self.ui.boot_end(running, kind)
         return True
+
+    def _is_doubtful(self, running, kind):
+        """Whether what this boot sent may be of a kernel that ran before it in the process."""
+        if len(running.process) == 1:
+            return False
+        if kind == "broken" and running.broken.kind != "gave-up":
+            return True
+        return running.boot.forged() or kind != "end" and not running.session.started
+
+    def _void(self, running):
+        """Nothing counts that the process sent: its kernels run again, each apart."""
+        busy = [other.task for other in self._running.values()] + [running.task]
+        busy += [follower.task for followers in self._followers.values() for follower in followers]
+        for one in running.process:
+            one.task.apart = True
+            one.task.pending = sorted(one.results.union(one.task.pending))
+            one.results.clear()
+            if one.task.pending and one.task not in busy + self._waiting:
+                self._waiting.append(one.task)
 
     def _note_fingerprint(self, running):
         if running.fingerprint and running.fingerprint != self.record.fingerprint:
@@ -314,7 +350,7 @@ class Engine:
             elif kind == "end":
                 self._blame_first(running, "not-run", "the kernel ended before it")
             return
-        excerpt = _excerpt(log)
+        excerpt = excerpt_of(log)
         outcome = kind if kind in ("crash", "timeout") else "error"
         if kind == "broken":
             broken = running.broken
@@ -376,6 +412,8 @@ class Engine:
                 self.trouble.append(str(error))
                 running.boot.stop()
                 self._running.pop(running.slot, None)
+        for slot in list(self._followers):
+            self._abandon(slot)
         for launcher in self._launchers.values():
             launcher.close()
         for task in self._tasks:
@@ -391,9 +429,3 @@ class Engine:
         if not self.stop_reason:
             self.stop_reason = reason
             self.trouble.append(reason)
-
-
-def _excerpt(log):
-    """The end of a target's log without what says nothing."""
-    lines = [line for line in log.splitlines() if line.strip() and not _BOILERPLATE.search(line)]
-    return "\n".join(lines[-12:])

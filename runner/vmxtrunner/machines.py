@@ -4,13 +4,17 @@ import re
 
 from . import ranges
 from .boot import KVM_STOPS, Boot, Launch
+from .chain import Chain
 from .errors import Infrastructure
 
 SLOT_MAGIC = b"VMXT-CMDLINE-01\0"
 SLOT_SIZE = 4096
-MAX_CMDLINE = SLOT_SIZE - len(SLOT_MAGIC) - 1
+MAX_CMDLINE = SLOT_SIZE - len(SLOT_MAGIC) - 2
+STACK_SIZE = SLOT_SIZE - 1  # the byte of the slot with the number of ROMs in a stack
 MAX_RANGES = 500  # what the kernel takes (lib/suite.c), with a margin
 FOUR_GIB = 1 << 32
+# Bochs takes a ROM of 128 or 256 KiB for a chip that programs can write to.
+MIN_STACK = 5 << 16
 
 
 def fitting(indices):
@@ -57,29 +61,54 @@ class Launcher:
 
             self._inner = appliance.InnerHosts(target)
 
+    def processors(self, kernel, indices):
+        """The number of processors that these cases of @kernel get."""
+        cases = [kernel.cases[index] for index in indices]
+        return processors_for(cases, self.target.limits["processors"])
+
     def start(self, kernel, indices, folder):
         """A Boot of @kernel that runs the cases @indices; @folder is empty and private."""
-        cases = [kernel.cases[index] for index in indices]
-        processors = processors_for(cases, self.target.limits["processors"])
+        processors = self.processors(kernel, indices)
         cmdline = f"cases={ranges.text_of(indices)} cpus={processors}"
         if self._inner:
             def rom(output):
                 return patched_rom(kernel, f"{cmdline} {output}")
 
             return self._inner.start(rom, processors, folder)
-        compose = {"bochs": _bochs, "qemu": _qemu, "command": _command}[self.target.kind]
+        if self.target.kind == "bochs":
+            rom = patched_rom(kernel, f"{cmdline} out=uart")
+            return Boot(_bochs(self.target, rom, processors, folder))
+        compose = {"qemu": _qemu, "command": _command}[self.target.kind]
         return Boot(compose(self.target, kernel, cmdline, processors, folder))
+
+    def start_chain(self, members, folder):
+        """Boots of one process, one for each (kernel, indices) of @members, in this order.
+
+        More than one: only of one processor, on a target with the option `chain`.
+        """
+        if len(members) == 1:
+            return [self.start(*members[0], folder)]
+        stack = b""
+        for number, (kernel, indices) in enumerate(members, 1):
+            cmdline = f"cases={ranges.text_of(indices)} cpus=1 out=uart"
+            end = " end=reset" if number < len(members) else ""
+            rom = patched_rom(kernel, cmdline + end)
+            rom[STACK_SIZE] = len(members)
+            stack = rom + stack
+        stack = stack.rjust(MIN_STACK, b"\0")
+        launch = _bochs(self.target, stack, 1, folder, resets=len(members))
+        return Chain(launch, len(members)).links
 
     def close(self):
         if self._inner:
             self._inner.close()
 
 
-def _write_rom(kernel, cmdline, folder):
+def _write_rom(rom, folder):
     path = os.path.join(folder, "kernel.rom")
     with open(path, "wb") as stream:
-        stream.write(patched_rom(kernel, cmdline))
-    return path, os.path.getsize(path)
+        stream.write(rom)
+    return path
 
 
 # What the suite does not use is off: a start takes 50 ms, not 70. The plugin
@@ -90,7 +119,7 @@ display_library: term
 romimage: file=kernel.rom, address={address:#x}
 vgaromimage: file=vga.rom
 memory: guest={memory}, host={memory}
-cpu: model={cpu}, count={processors}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={cpu}, count={processors}, ips={ips}, reset_on_triple_fault={resets}, ignore_bad_msrs=0
 clock: sync=none
 pci: enabled=0
 vga: extension=none, update_freq=1
@@ -114,29 +143,32 @@ def write_vga_rom(folder):
         stream.write(rom)
 
 
-def _bochs(target, kernel, cmdline, processors, folder):
+def _bochs(target, rom, processors, folder, resets=0):
+    """@resets: how often a triple fault may reset the machine; 0: it ends the process."""
     options = target.options
-    _path, size = _write_rom(kernel, cmdline + " out=uart", folder)
+    _write_rom(rom, folder)
     write_vga_rom(folder)
     text = _BOCHSRC.format(
-        address=FOUR_GIB - size,
+        address=FOUR_GIB - len(rom),
         memory=options["memory"],
         cpu=target.cpu,
         processors=processors,
         ips=options["ips"],
+        resets=int(resets > 0),
     )
     argv, environment = target.program()
     with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as stream:
         stream.write(text + "".join(f"{line}\n" for line in options["extra"]))
     with open(os.path.join(folder, "continue"), "w", encoding="ascii") as stream:
-        stream.write("c\n")  # the debugger that Debian builds in waits for this
+        # The debugger that Debian builds in waits for this, at every triple fault again.
+        stream.write("c\n" * (1 + resets))
     return Launch(
         argv=[*argv, "-q", "-f", "bochsrc", "-rc", "continue"],
         stream="file",
         path=os.path.join(folder, "serial.log"),
         environment={**environment, "TERM": "dumb"},
         logs=[os.path.join(folder, "bochs.log")],
-        file_limit=4 * 1024 * target.limits["stream"],
+        file_limit=4 * 1024 * target.limits["stream"] * max(1, resets),
         folder=folder,
     )
 
@@ -153,7 +185,7 @@ def _qemu(target, kernel, cmdline, processors, folder):
     argv += ["-serial", "chardev:out"] if uart else ["-device", "isa-debugcon,iobase=0xe9,chardev=out"]
     argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if options["boot"] == "bios":
-        _write_rom(kernel, cmdline, folder)
+        _write_rom(patched_rom(kernel, cmdline), folder)
         argv += ["-bios", "kernel.rom"]
     else:
         argv += ["-kernel", os.path.abspath(kernel.elf), "-append", cmdline]
@@ -171,7 +203,7 @@ def _qemu(target, kernel, cmdline, processors, folder):
 
 def _command(target, kernel, cmdline, processors, folder):
     options = target.options
-    path, _size = _write_rom(kernel, cmdline, folder)
+    path = _write_rom(patched_rom(kernel, cmdline), folder)
     values = {
         "{rom}": path,
         "{elf}": os.path.abspath(kernel.elf),

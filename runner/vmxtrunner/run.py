@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 from . import expect, ui
 from .cli import ROOT
-from .engine import Engine, Task
+from .engine import Engine
 from .errors import BROKEN, FAILED, OK, Infrastructure
 from .record import Record, now
 from .suite import Suite, outcomes_in, relative
+from .work import Task
 
 
 def run(options):

@@ -29,6 +29,7 @@ KINDS = {
         "models": ([str], ()),
         "ips": (int, 1000000),
         "memory": (int, 64),
+        "chain": (int, 1),  # kernels that one process may run, one after the other
         "extra": ([str], ()),
     },
     "qemu": {
@@ -72,6 +73,8 @@ LIMITS = {
     "stream": (int, 4096),  # KiB of output a boot may make
     "processors": (int, 4),  # the most that the target can have
 }
+
+MAX_CHAIN = 16  # so many ROMs of 128 KiB are the 2 MiB that Bochs takes
 
 # The environment variable that names another binary of the same target.
 BINARY_VARIABLES = {"bochs": "BOCHS", "qemu": "QEMU", "appliance": "BOCHS"}
@@ -119,6 +122,8 @@ class Target:
                 raise document.error(f"{key!r} must be above 0", "limits", key)
         if self.kind == "command" and not self.options["command"]:
             raise document.error("'command' must not be empty", "command", "command")
+        if not 1 <= self.options.get("chain", 1) <= MAX_CHAIN:
+            raise document.error(f"'chain' must be 1 to {MAX_CHAIN}", "bochs", "chain")
         self.default_cpu = self.options["cpu"]
         self.cpu = cpu or self.default_cpu
         self.default_linux = self.options.get("linux", "")
