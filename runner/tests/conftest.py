@@ -18,6 +18,7 @@ settings.load_profile("vmxt")
 DATA = os.path.join(TESTS, "data")
 sys.path.insert(0, os.path.dirname(TESTS))
 VMXT = os.path.join(ROOT, "runner", "vmxt")
+BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("BUILD") or "build"))
 
 
 def compile_image(folder, name, *options):
@@ -111,3 +112,44 @@ class Fake:
             results=results,
             outcomes={ident: e["outcome"] for ident, e in results.items()},
         )
+
+
+@pytest.fixture(scope="session")
+def fixtures():
+    subprocess.run(["make", "-s", "fixtures", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    return os.path.join(BUILD, "x86_64", "fixtures")
+
+
+@pytest.fixture
+def bochs(fixtures, tmp_path):
+    def run(*words, kernels=fixtures, target="bochs", environment=()):
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        out = tmp_path / "out"
+        command = [VMXT, "run", "--target", target, "--kernels", kernels, "--out", str(out), *words]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(scratch), "TERM": "dumb", **dict(environment)},
+        )
+        assert list(scratch.iterdir()) == []
+        events = []
+        if (out / "events.jsonl").exists():
+            events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+        outcomes = {}
+        for event in events:
+            if event["event"] == "result":
+                outcomes[event["id"].removeprefix("fixture.")] = event["outcome"]
+        return SimpleNamespace(
+            status=done.returncode,
+            text=done.stdout,
+            errors=done.stderr,
+            outcomes=outcomes,
+            events=events,
+            out=out,
+        )
+
+    return run

@@ -1,6 +1,7 @@
 """Target files, expectations and the rule catalogue are read strictly."""
 import glob
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,14 @@ def target(tmp_path, text):
 
 def test_good_target(tmp_path):
     assert target(tmp_path, GOOD).limits["case"] == 1.5
+
+
+@pytest.mark.parametrize("chain", [0, 17, -1])
+def test_wrong_chain(tmp_path, chain):
+    text = f'title = "x"\nkind = "bochs"\n\n[bochs]\ncpu = "y"\nchain = {chain}\n'
+    with pytest.raises(UsageError, match="some.toml:6: 'chain' must be 1 to 16"):
+        target(tmp_path, text)
+    assert target(tmp_path, text.replace(str(chain), "16")).options["chain"] == 16
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,8 @@ def test_bochs_files(image, tmp_path, monkeypatch):
 
     (kernel,) = registry.load([str(image)])
     bochs = targets.find(CONFIGS, "bochs", "tigerlake")
-    launch = machines._bochs(bochs, kernel, "cases=1,3 cpus=2", 2, str(tmp_path))
+    rom = machines.patched_rom(kernel, "cases=1,3 cpus=2 out=uart")
+    launch = machines._bochs(bochs, rom, 2, str(tmp_path))
     text = (tmp_path / "bochsrc").read_text()
     assert "address=0xffff0000" in text and "model=tigerlake, count=2" in text
     assert (tmp_path / "continue").read_text() == "c\n"
@@ -146,6 +156,23 @@ def test_bochs_files(image, tmp_path, monkeypatch):
     assert launch.argv[0] == "bochs"
     monkeypatch.setenv("BOCHS", "/opt/other/bochs")
     assert bochs.binary == "/opt/other/bochs"
+
+
+def test_stack_of_roms(image, tmp_path, monkeypatch):
+    from vmxtrunner import registry
+
+    (kernel,) = registry.load([str(image)])
+    launcher = machines.Launcher(targets.find(CONFIGS, "bochs"))
+    monkeypatch.setattr(machines, "Chain", lambda launch, size: SimpleNamespace(links=[launch] * size))
+    links = launcher.start_chain([(kernel, [0]), (kernel, [1, 2])], str(tmp_path))
+    assert len(links) == 2
+    stack = (tmp_path / "kernel.rom").read_bytes()
+    assert len(stack) > 0x40000 and not any(stack[: -2 * 65536])
+    second, first = stack[-2 * 65536 : -65536], stack[-65536:]
+    assert first[16:4095].rstrip(b"\0") == b"cases=0 cpus=1 out=uart end=reset" and first[4095] == 2
+    assert second[16:4095].rstrip(b"\0") == b"cases=1-2 cpus=1 out=uart"
+    text = (tmp_path / "bochsrc").read_text()
+    assert f"address={2**32 - len(stack):#x}" in text and "reset_on_triple_fault=1" in text
 
 
 def test_processors(image):

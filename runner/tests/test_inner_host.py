@@ -9,7 +9,6 @@ import time
 import pytest
 
 from conftest import ROOT, VMXT
-from test_kernels import fixtures  # noqa: F401  (a fixture)
 from vmxtrunner import appliance_image, packages
 from vmxtrunner.errors import Infrastructure
 
@@ -27,7 +26,7 @@ def image():
 
 
 @pytest.fixture
-def inner(image, fixtures, tmp_path):  # noqa: F811
+def inner(image, fixtures, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
