@@ -23,7 +23,7 @@ from . import packages
 from .errors import Infrastructure
 
 SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "appliance")
-FORMAT = 1  # to be raised when this file makes something else of the same input
+FORMAT = 2  # to be raised when this file makes something else of the same input
 MEMORY = 512  # MiB of the inner host
 IPS = 50_000_000  # instructions in a second of the emulated time
 
@@ -169,7 +169,7 @@ def _program(source, program):
         names = [f"{folder}/{name}" for name in needed for folder in folders]
         done = {os.path.basename(name) for name in files}
         for name in [interpreter.lstrip("/")] * bool(interpreter) + names:
-            library = os.path.realpath(os.path.join(source.root, name))
+            library = _inside(source.root, name)
             if os.path.basename(name) in done or not os.path.exists(library):
                 continue
             done.add(os.path.basename(name))
@@ -179,6 +179,18 @@ def _program(source, program):
         if missing:
             raise Infrastructure(f"the packages of {source.name} hold no {', '.join(sorted(missing))}")
     return files
+
+
+def _inside(root, name):
+    """The file that @name is below @root, where absolute links begin too."""
+    path = os.path.join(root, name)
+    for _link in range(8):
+        if not os.path.islink(path):
+            break
+        target = os.readlink(path)
+        above = root if target.startswith("/") else os.path.dirname(path)
+        path = os.path.join(above, target.lstrip("/"))
+    return path
 
 
 def _needs(path):
